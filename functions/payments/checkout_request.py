@@ -1,0 +1,146 @@
+"""The body of `POST /checkout`: every field checked, every wrong one named, none echoed."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from payments import addresses, strictjson
+from payments.catalogue import Item
+
+MAX_BODY = 64 * 1024
+MAX_METADATA_KEYS = 20
+MAX_METADATA_KEY = 40
+MAX_METADATA_VALUE = 500
+RESERVED_METADATA = ("external_order_id", "pocketsflow_")
+"""Names, and beginnings of names, that are ours."""
+
+_FIELDS = {"sku", "productId", "customerEmail", "discountCode", "successUrl", "cancelUrl", "metadata"}
+_PRODUCT_ID = re.compile(r"[0-9a-fA-F]{24}")
+_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,189}")
+_DISCOUNT_CODE = re.compile(r"[!-~]([ -~]{0,62}[!-~])?")
+
+Errors = list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckoutRequest:
+    item: Item
+    success_url: str
+    cancel_url: str
+    customer_email: str | None
+    discount_code: str | None
+    metadata: Mapping[str, str]
+    fingerprint: str
+    """The same for two bodies that say the same."""
+
+    def for_pocketsflow(self, order_id: str) -> dict[str, Any]:
+        """The body of `POST /checkout/sessions`: what is not given is absent."""
+        optional = {"customerEmail": self.customer_email, "discountCode": self.discount_code}
+        return {
+            "productId": self.item.product_id,
+            "successUrl": addresses.with_order_id(self.success_url, order_id),
+            "cancelUrl": addresses.with_order_id(self.cancel_url, order_id),
+            "metadata": {**self.metadata, "external_order_id": order_id},
+            **{name: value for name, value in optional.items() if value is not None},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What this stack sells and where it sends buyers."""
+
+    catalogue: Mapping[str, Item]
+    origins: Iterable[str]
+    loopback: bool
+    success_url: str
+    cancel_url: str
+
+
+def read(body: bytes, rules: Rules) -> CheckoutRequest | Errors:
+    """A request that can be served, or what is wrong with it: a list of {field, detail}, "" for the whole body."""
+    try:
+        content = strictjson.parse(body)
+    except strictjson.Unreadable:
+        return [_error("", "must be a JSON object in UTF-8, without duplicate keys")]
+    if not isinstance(content, dict):
+        return [_error("", "must be a JSON object")]
+    given = {name: value for name, value in content.items() if value is not None}
+    errors: Errors = []
+    if given.keys() - _FIELDS:
+        errors.append(_error("", f"has unknown fields; known are {', '.join(sorted(_FIELDS))}"))
+    item = _item(given, rules.catalogue, errors)
+    success_url = _address(given, "successUrl", rules.success_url, rules, errors)
+    cancel_url = _address(given, "cancelUrl", rules.cancel_url, rules, errors)
+    customer_email = _text(given, "customerEmail", _EMAIL, "must be an e-mail address", errors)
+    discount_code = _text(given, "discountCode", _DISCOUNT_CODE, "must be 1 to 64 printable ASCII characters", errors)
+    metadata = _metadata(given.get("metadata", {}), errors)
+    if errors or item is None:
+        return errors
+    return CheckoutRequest(item, success_url, cancel_url, customer_email, discount_code, metadata, _fingerprint(given))
+
+
+def _item(given: Mapping[str, Any], catalogue: Mapping[str, Item], errors: Errors) -> Item | None:
+    if catalogue:
+        sku = given.get("sku")
+        item = catalogue.get(sku) if isinstance(sku, str) else None
+        if item is None:
+            errors.append(_error("sku", "must be a sku of the catalogue"))
+        if "productId" in given:
+            errors.append(_error("productId", "is not accepted by a shop with a catalogue: send sku"))
+        return item
+    if "sku" in given:
+        errors.append(_error("sku", "is not accepted by a shop without a catalogue: send productId"))
+    product_id = _text(given, "productId", _PRODUCT_ID, "must be 24 hexadecimal digits", errors)
+    if product_id is None and "productId" not in given:
+        errors.append(_error("productId", "is required"))
+    return None if product_id is None else Item(product_id.lower())
+
+
+def _text(given: Mapping[str, Any], field: str, pattern: re.Pattern[str], rule: str, errors: Errors) -> str | None:
+    value = given.get(field)
+    if value is None or (isinstance(value, str) and pattern.fullmatch(value) and _encodable(value)):
+        return value
+    errors.append(_error(field, rule))
+    return None
+
+
+def _address(given: Mapping[str, Any], field: str, default: str, rules: Rules, errors: Errors) -> str:
+    address = given.get(field, default)
+    if addresses.allowed(address, rules.origins, rules.loopback):
+        return str(address)
+    errors.append(_error(field, "must be an absolute https address on one of the shop's allowed origins"))
+    return default
+
+
+def _metadata(metadata: object, errors: Errors) -> Mapping[str, str]:
+    if (
+        isinstance(metadata, dict)
+        and len(metadata) <= MAX_METADATA_KEYS
+        and all(0 < len(key) <= MAX_METADATA_KEY and _encodable(key) for key in metadata)
+        and all(isinstance(value, str) and len(value) <= MAX_METADATA_VALUE for value in metadata.values())
+        and all(_encodable(value) for value in metadata.values())
+        and not any(key.startswith(RESERVED_METADATA) for key in metadata)
+    ):
+        return metadata
+    rule = (
+        f"must be an object of at most {MAX_METADATA_KEYS} keys of 1 to {MAX_METADATA_KEY} characters, none beginning "
+        f"with {' or '.join(RESERVED_METADATA)}, each a string of at most {MAX_METADATA_VALUE} characters"
+    )
+    errors.append(_error("metadata", rule))
+    return {}
+
+
+def _encodable(text: str) -> bool:
+    """JSON can smuggle in half of a surrogate pair, which is no text, and NUL, which is not text for long."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _fingerprint(given: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(given, sort_keys=True).encode()).hexdigest()
+
+
+def _error(field: str, detail: str) -> dict[str, str]:
+    return {"field": field, "detail": detail}

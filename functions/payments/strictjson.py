@@ -1,0 +1,35 @@
+"""JSON from strangers: what is ambiguous or unbounded is refused, numbers stay exact."""
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn
+
+
+class Unreadable(ValueError):
+    """The bytes are not JSON that everybody reads the same way. Carries no text of the input."""
+
+
+def parse(body: bytes) -> Any:
+    """UTF-8 JSON with numbers as Decimal. Raises Unreadable for a BOM, another encoding, NaN, a duplicate
+    key, a number out of Decimal's range, or nesting beyond the interpreter's limit."""
+    try:
+        return json.loads(
+            body.decode("utf-8"),
+            parse_int=Decimal,
+            parse_float=Decimal,
+            parse_constant=_refuse,
+            object_pairs_hook=_without_duplicates,
+        )
+    except (ValueError, InvalidOperation, RecursionError):
+        raise Unreadable from None
+
+
+def _refuse(_constant: str) -> NoReturn:
+    raise Unreadable
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) != len(pairs):
+        raise Unreadable
+    return unique

@@ -1,0 +1,45 @@
+"""Runs inside `sam deploy` of a live stack: what would fail for the first buyer fails the deployment instead.
+
+A CloudFormation custom resource, because only code that is deployed knows the catalogue that is deployed with it.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from payments import addresses, catalogue
+from payments.telemetry import logger
+
+ADDRESSES = [*os.environ["ALLOWED_ORIGINS"].split(","), os.environ["SUCCESS_URL"], os.environ["CANCEL_URL"]]
+CATALOGUE = Path(__file__).parent / "catalogue.json"
+
+
+def handler(event: dict[str, Any], _context: object) -> None:
+    """Answers CloudFormation with SUCCESS, or with FAILED and what to mend."""
+    obstacle = None if event["RequestType"] == "Delete" else _obstacle()
+    logger.info("preflight", extra={"obstacle": obstacle})
+    answer = {
+        "Status": "FAILED" if obstacle else "SUCCESS",
+        "Reason": obstacle or "ready to take payments",
+        "PhysicalResourceId": "preflight",
+        **{name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")},
+    }
+    # No content type: the address is presigned without one.
+    requests.put(event["ResponseURL"], data=json.dumps(answer).encode(), timeout=5).raise_for_status()
+
+
+def _obstacle() -> str | None:
+    try:
+        items = catalogue.load(CATALOGUE)
+    except catalogue.Invalid as error:
+        return str(error)
+    if not items:
+        return "Mode=live needs products in functions/catalogue.json"
+    if catalogue.is_sample(items):
+        return "Mode=live: functions/catalogue.json still holds sample products"
+    if any(addresses.origin(address, loopback=False) is None for address in ADDRESSES):
+        return "Mode=live: AllowedOrigins, SuccessUrl and CancelUrl must be https addresses"
+    return None
