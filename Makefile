@@ -1,0 +1,48 @@
+# make demo    the whole system on this machine, and one purchase      (ONCE=1: end after it)
+# make test    every test; make lint: what reads the code              (both edit nothing)
+# make build   the artifact for `sam deploy`                           (PY=3.12 ARCH=x86_64: for another machine)
+SHELL := bash
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+export SAM_CLI_TELEMETRY := 0
+export PATH := $(VENV)/bin:$(PATH)
+export PY ARCH
+
+.PHONY: demo test lint format build lock
+demo: .venv/sandbox.ready
+	python -m sandbox $(if $(ONCE),--once,--demo)
+
+test: .venv/dev.ready tests/e2e/node_modules
+	python -m pytest -n auto $(ARGS)
+
+lint: .venv/dev.ready .venv/sam.ready
+	ruff check . && ruff format --check . && mypy functions sandbox
+	$(VENV)/sam/bin/sam validate --lint && $(VENV)/sam/bin/cfn-lint template.yaml
+
+format: .venv/dev.ready
+	ruff check --fix . && ruff format .
+
+build: .venv/sam.ready
+	$(VENV)/sam/bin/sam build
+
+# Versions and hashes of everything, for Python 3.11 and newer, from the *.in files.
+lock: .venv/uv.ready
+	$(foreach name,functions/requirements requirements/dev requirements/sandbox requirements/sam requirements/uv,\
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+	$(if $(findstring functions,$(name)),,-c functions/requirements.txt) $(name).in -o $(name).txt &&) true
+
+.venv/uv.ready: requirements/uv.txt
+	$(PYTHON) -m venv .venv
+	pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
+
+.venv/sandbox.ready .venv/dev.ready: .venv/%.ready: requirements/%.txt .venv/uv.ready
+	uv pip install -q --python $(VENV) --require-hashes -r $< && touch $@
+
+# Apart, because they hold boto3 and pydantic back.
+.venv/sam.ready: requirements/sam.txt .venv/uv.ready
+	uv venv -q --clear --python $(VENV)/bin/python $(VENV)/sam
+	uv pip install -q --python $(VENV)/sam --require-hashes -r $< && touch $@
+
+# Without npm the tests that need it say so.
+tests/e2e/node_modules: tests/e2e/package-lock.json
+	! command -v npm > /dev/null || (npm ci --prefix tests/e2e --ignore-scripts --no-audit --no-fund && touch $@)
