@@ -1,0 +1,47 @@
+"""`python -m sandbox`: the whole system on a laptop, until Ctrl-C."""
+
+import argparse
+import signal
+import sys
+import threading
+
+from sandbox.purchase import PurchaseFailed, buy
+from sandbox.system import Addresses, running
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument("--port", type=int, default=8000, help="shop; the API and Pocketsflow follow (0: any free)")
+    parser.add_argument("--demo", action="store_true", help="make one purchase; serve on if this is a terminal")
+    parser.add_argument("--once", action="store_true", help="make one purchase and end")
+    arguments = parser.parse_args()
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    try:
+        with running(arguments.port) as addresses:
+            return _serve(addresses, arguments, stopped)
+    except OSError as error:
+        print(f"sandbox: {error}; another --port may be free", file=sys.stderr)
+    except RuntimeError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+    return 1
+
+
+def _serve(addresses: Addresses, arguments: argparse.Namespace, stopped: threading.Event) -> int:
+    print(f"shop {addresses.shop}  api {addresses.api}  pocketsflow {addresses.pocketsflow}", flush=True)
+    if arguments.demo or arguments.once:
+        try:
+            buy(addresses)
+        except PurchaseFailed as failure:
+            print(f"sandbox: {failure}", file=sys.stderr)
+            return 1
+    if arguments.once or (arguments.demo and not sys.stdout.isatty()):
+        return 0
+    print(f"\nOpen {addresses.shop} and buy something. Ctrl-C ends everything.", flush=True)
+    stopped.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""One purchase, over HTTP, told line by line."""
+
+import json
+import time
+from typing import Any
+
+import requests
+
+from sandbox.system import Addresses
+
+_TIMEOUT = 10
+
+
+class PurchaseFailed(Exception):
+    """A step did not do what it should; the message says which."""
+
+
+def buy(at: Addresses) -> None:
+    """Buys one course: request, session, payment, signed delivery, settlement, status. Raises PurchaseFailed."""
+    started = time.monotonic()
+    with requests.Session() as http:
+        http.trust_env = False
+        _say("1 The shop's page asks for a checkout", f"POST {at.api}/checkout", '{"sku": "course"}')
+        checkout = _expect(http.post(f"{at.api}/checkout", json={"sku": "course"}, timeout=_TIMEOUT), 201)
+        order_id, session_id = checkout["orderId"], checkout["sessionId"]
+        _say("2 The order is pending in the ledger, Pocketsflow has made a session", order_id, checkout["url"])
+
+        paid = _expect(http.post(f"{at.pocketsflow}/_sandbox/sessions/{session_id}/pay", timeout=_TIMEOUT), 200)
+        _say("3 The buyer pays there", f"Pocketsflow's order {paid['orderId']}")
+
+        deliveries = _expect(http.get(f"{at.pocketsflow}/_sandbox/deliveries", timeout=_TIMEOUT), 200)
+        delivery = next(entry for entry in deliveries if entry["orderId"] == paid["orderId"])
+        _say(
+            "4 Pocketsflow delivers its webhook, once, signed over the raw body",
+            f"POST {delivery['url']}",
+            f"{delivery['event']}, {len(delivery['body'])} bytes, signature {delivery['signature'][:16]}…",
+            f"{delivery['status']} {json.dumps(delivery['response'])} in {delivery['durationMs']} ms",
+        )
+        if delivery["status"] != 200 or delivery["response"].get("outcome") != "settled":
+            raise PurchaseFailed(f"the webhook was answered {delivery['status']} {delivery['response']}")
+
+        record = _expect(http.get(f"{at.api}/_sandbox/orders/{order_id}", timeout=_TIMEOUT), 200)
+        _say("5 One conditional write has settled the order", f"revision {record['rev']}: {record.get('payments')}")
+        if record.get("payments") != [f"pay#{paid['orderId']}"]:
+            raise PurchaseFailed("the ledger does not hold this payment")
+
+        status = _expect(http.get(f"{at.api}/orders/{order_id}", timeout=_TIMEOUT), 200)
+        _say("6 The thank-you page asks", f"GET {at.api}/orders/{order_id}", json.dumps(status))
+        if status["status"] != "paid":
+            raise PurchaseFailed(f"the order is {status['status']}, not paid")
+    print(f"\nPaid and settled in {time.monotonic() - started:.2f} s.", flush=True)
+
+
+def _expect(response: requests.Response, status: int) -> Any:
+    if response.status_code != status:
+        raise PurchaseFailed(f"{response.request.method} {response.url} gave {response.status_code} {response.text}")
+    return response.json()
+
+
+def _say(step: str, *details: str) -> None:
+    print("\n".join([step, *(f"    {detail}" for detail in details)]), flush=True)

@@ -1,0 +1,48 @@
+"""HTTP servers of the sandbox: on 127.0.0.1 only, and deaf to every other name."""
+
+import threading
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
+
+HOST = "127.0.0.1"
+
+
+class _Quiet(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, type: str, message: str, *args: object) -> None:  # noqa: A002
+        if type == "error":
+            super().log(type, message, *args)
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        pass
+
+
+class Server:
+    """A WSGI application on a port of 127.0.0.1; port 0 takes a free one."""
+
+    def __init__(self, port: int) -> None:
+        self._application: WSGIApplication | None = None
+        self._server: BaseWSGIServer = make_server(HOST, port, self._guarded, threaded=True, request_handler=_Quiet)
+        self.port: int = self._server.port
+        self.url = f"http://{HOST}:{self.port}"
+
+    def start(self, application: WSGIApplication) -> None:
+        """Serves from now on. Apart from the constructor, so that applications can know each other's addresses."""
+        self._application = application
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        if self._application:
+            self._server.shutdown()
+        self._server.server_close()
+
+    def _guarded(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        # A page of any site can have its name resolve to 127.0.0.1; its requests still carry that name.
+        if environ.get("HTTP_HOST") not in (f"{HOST}:{self.port}", f"localhost:{self.port}"):
+            start_response("421 Misdirected Request", [("Content-Type", "text/plain")])
+            return [b"the sandbox answers to 127.0.0.1 and localhost only\n"]
+        assert self._application is not None  # noqa: S101
+        return self._application(environ, start_response)
