@@ -1,0 +1,75 @@
+"""The check inside the deployment of a live stack."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from werkzeug.wrappers import Request, Response
+
+import preflight
+from sandbox.servers import Server
+
+REAL = {"productId": "65a1b2c3d4e5f6a7b8c9d0e1", "name": "Mug", "price": "12.00", "currency": "usd"}
+
+
+@pytest.fixture
+def cloudformation() -> Iterator[tuple[str, list[Any]]]:
+    """The presigned address a custom resource answers to, and what was put there."""
+    answers: list[Any] = []
+
+    def application(environ: Any, start_response: Any) -> Any:
+        request = Request(environ)
+        assert (request.method, request.headers.get("Content-Type", "")) == ("PUT", "")
+        answers.append(json.loads(request.get_data()))
+        return Response()(environ, start_response)
+
+    server = Server(0)
+    server.start(application)
+    yield f"{server.url}/?X-Amz-Signature=x", answers
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("products", "addresses", "status", "reason"),
+    [
+        ({"mug": REAL}, ["https://shop.example"], "SUCCESS", "ready"),
+        (None, ["https://shop.example"], "FAILED", "needs products in functions/catalogue.json"),
+        ({}, ["https://shop.example"], "FAILED", "needs products in functions/catalogue.json"),
+        ({"mug": {**REAL, "productId": "0" * 24}}, ["https://shop.example"], "FAILED", "sample products"),
+        ({"mug": {**REAL, "price": 12}}, ["https://shop.example"], "FAILED", "mug: price"),
+        ({"mug": REAL}, ["http://localhost:8000"], "FAILED", "https"),
+    ],
+)
+def test_a_live_stack_deploys_only_when_it_can_sell(
+    cloudformation: tuple[str, list[Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    products: Any,
+    addresses: list[str],
+    status: str,
+    reason: str,
+) -> None:
+    """CloudFormation is told SUCCESS, or FAILED with what to mend."""
+    url, answers = cloudformation
+    file = tmp_path / "catalogue.json"
+    if products is not None:
+        file.write_text(json.dumps({"products": products}))
+    monkeypatch.setattr(preflight, "CATALOGUE", file)
+    monkeypatch.setattr(preflight, "ADDRESSES", addresses)
+    ids = {"StackId": "arn:stack", "RequestId": "r", "LogicalResourceId": "Preflight"}
+    preflight.handler({"RequestType": "Create", "ResponseURL": url, **ids}, None)
+    [answer] = answers
+    assert answer["Status"] == status
+    assert reason in answer["Reason"]
+    assert answer == {**answer, **ids, "PhysicalResourceId": "preflight"}
+
+
+def test_deleting_the_stack_is_never_refused(cloudformation: tuple[str, list[Any]]) -> None:
+    """Delete succeeds whatever the catalogue holds: the shipped sample would be refused."""
+    url, answers = cloudformation
+    preflight.handler(
+        {"RequestType": "Delete", "ResponseURL": url, "StackId": "s", "RequestId": "r", "LogicalResourceId": "l"}, None
+    )
+    assert answers[0]["Status"] == "SUCCESS"
