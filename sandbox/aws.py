@@ -33,7 +33,7 @@ def client(service: Any, endpoint: str | None) -> Any:
         region_name=REGION,
         endpoint_url=endpoint,
         aws_access_key_id="sandbox",
-        aws_secret_access_key="sandbox",  # noqa: S106
+        aws_secret_access_key="sandbox",
     )
 
 

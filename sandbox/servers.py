@@ -1,5 +1,6 @@
 """HTTP servers of the sandbox: on 127.0.0.1 only, and deaf to every other name."""
 
+import socket
 import threading
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -25,14 +26,20 @@ class Server:
 
     def __init__(self, port: int) -> None:
         self._application: WSGIApplication | None = None
-        self._server: BaseWSGIServer = make_server(HOST, port, self._guarded, threaded=True, request_handler=_Quiet)
+        # Bound here: werkzeug answers a port in use with sys.exit.
+        with socket.create_server((HOST, port)) as bound:
+            self._server: BaseWSGIServer = make_server(
+                HOST, port, self._guarded, threaded=True, request_handler=_Quiet, fd=bound.fileno()
+            )
         self.port: int = self._server.port
         self.url = f"http://{HOST}:{self.port}"
 
     def start(self, application: WSGIApplication) -> None:
         """Serves from now on. Apart from the constructor, so that applications can know each other's addresses."""
         self._application = application
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=[0.02], daemon=True
+        ).start()  # how soon close() is heard
 
     def close(self) -> None:
         if self._application:
