@@ -41,5 +41,6 @@ def allowed(address: object, origins: Iterable[str], loopback: bool) -> bool:
 def with_order_id(address: str, order_id: str) -> str:
     """The address with our `order_id` in its query; the rest of the query and the fragment stay as they are."""
     parts = urlsplit(address)
-    own = [pair for pair in parts.query.split("&") if pair and unquote_plus(pair.partition("=")[0]) != "order_id"]
+    pairs = parts.query.split("&") if parts.query else []
+    own = [pair for pair in pairs if unquote_plus(pair.partition("=")[0]) != "order_id"]
     return urlunsplit(parts._replace(query="&".join([*own, f"order_id={order_id}"])))

@@ -15,27 +15,26 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-CONNECT_SECONDS = 0.3
-READ_SECONDS = 0.5
-DYNAMODB_TRIES = 2
-SECRETS_TRIES = 1
+CONNECT_SECONDS = 0.25
+READ_SECONDS = {"dynamodb": 0.3, "secretsmanager": 0.7}
+TRIES = {"dynamodb": 2, "secretsmanager": 1}
 
 # A busy laptop pauses for longer than an AWS endpoint does, and nobody gives up on it after five seconds.
 _PATIENCE = 20 if SANDBOX else 1
 
 
 @overload
-def client(service: Literal["dynamodb"], tries: int) -> "DynamoDBClient": ...
+def client(service: Literal["dynamodb"]) -> "DynamoDBClient": ...
 @overload
-def client(service: Literal["secretsmanager"], tries: int) -> "SecretsManagerClient": ...
-def client(service: str, tries: int) -> object:
-    """A client that gives up after `tries` calls of at most CONNECT_SECONDS + READ_SECONDS each.
+def client(service: Literal["secretsmanager"]) -> "SecretsManagerClient": ...
+def client(service: str) -> object:
+    """A client that gives up after TRIES calls of at most CONNECT_SECONDS + READ_SECONDS each.
 
     "legacy" because its first back-off is a fixed 50 ms for DynamoDB; "standard" may wait for a second.
     """
     config = Config(
         connect_timeout=CONNECT_SECONDS * _PATIENCE,
-        read_timeout=READ_SECONDS * _PATIENCE,
-        retries={"total_max_attempts": tries, "mode": "legacy"},
+        read_timeout=READ_SECONDS[service] * _PATIENCE,
+        retries={"total_max_attempts": TRIES[service], "mode": "legacy"},
     )
     return botocore.session.get_session().create_client(service, config=config)

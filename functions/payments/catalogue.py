@@ -3,7 +3,6 @@
 `python -m payments.catalogue catalogue.json` says what is wrong with it, or how many products it has.
 """
 
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+
+from payments import strictjson
 
 _SKU = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _FIELDS = {  # the same as catalogue.schema.json, which editors read; a test holds the two together
@@ -44,10 +45,10 @@ class Invalid(Exception):
 def load(path: Path) -> Mapping[str, Item]:
     """Items by sku; none when there is no file. Raises Invalid."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = strictjson.parse(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except ValueError as error:
+    except strictjson.Unreadable as error:
         raise Invalid(f"{path.name} is not JSON: {error}") from None
     if not isinstance(content, dict) or not isinstance(content.get("products"), dict):
         raise Invalid(f'{path.name} must be {{"products": {{"<sku>": {{…}}}}}}')

@@ -91,14 +91,14 @@ def parse(body: bytes, header: str) -> Fact:
 
 def _signed_names(content: dict[str, Any]) -> list[Any]:
     """What the body calls itself. `type` also has other uses (a product's is "one-time"): an event's has a dot."""
-    names = [content["event"]] if "event" in content else []
-    kind = content.get("type")
+    name, kind = content.get("event"), content.get("type")
+    names = [] if name is None else [name]
     return [*names, kind] if isinstance(kind, str) and "." in kind else names
 
 
 def _payment(content: dict[str, Any], confirmed: bool) -> Payment | None:
     product, order = _object(content, "product"), _object(content, "order")
-    if "refund" in content or not isinstance(content.get("amount"), Decimal):
+    if content.get("refund") is not None or not isinstance(content.get("amount"), Decimal):
         return None
     if not _named(product) or not _named(order):
         return None
@@ -120,7 +120,7 @@ def _refund(content: dict[str, Any], confirmed: bool) -> Refund | RefundClaim | 
     order = _object(content, "order")
     if not _named(order):
         return None
-    if "refund" not in content:
+    if content.get("refund") is None:
         return RefundClaim(payment_id=_id(order["id"]), order_id=_order_id(content))
     refund = _object(content, "refund")
     if not _named(refund):
@@ -140,7 +140,7 @@ def _subscription(content: dict[str, Any], confirmed: bool) -> Payment | None:
     `subscriptionCustomer`, so a `deleted` or unpaid one sent under this name starts nothing."""
     offer, state = _object(content, "subscription"), _object(content, "subscriptionCustomer")
     customer_id, order_id = content.get("subscriptionCustomerId"), _order_id(content)
-    live = state.get("active") is True and state.get("status") in _LIVE_STATES
+    live = state.get("active") is True and _word(state.get("status")) in _LIVE_STATES
     if not (live and order_id and _text(customer_id) and _named(offer)):
         return None
     return Payment(

@@ -43,7 +43,7 @@ KEY_LIFETIME = timedelta(hours=24)
 
 Outcome = Literal["settled", "redelivered", "second_payment", "mismatched", "unmatched", "recorded"]
 
-_client = aws.client("dynamodb", aws.DYNAMODB_TRIES)
+_client = aws.client("dynamodb")
 _FACT_PREFIXES = ("pay#", "sub#", "ref#", "claim#")
 
 
@@ -205,7 +205,7 @@ def record(fact: Payment | Refund | RefundClaim, body: bytes, now: datetime, sou
         before = _plain(_client.update_item(**write)["Attributes"])
     except _client.exceptions.ConditionalCheckFailedException as failed:
         old = _old_item(failed)
-        return _refused(old, name, body, now) if old else _record_sale(fact, name, fields, body, now)
+        return _refused(old, name, fields, body, now) if old else _record_sale(fact, name, fields, body, now)
     if not isinstance(fact, Payment):
         return "recorded"
     item, facts, payments = _item(before), _facts(before), before.get("payments", [])
@@ -259,7 +259,7 @@ def _record_sale(
     try:
         _client.update_item(**_fact_write(f"sale#{fields['payment_id']}", name, fields))
     except _client.exceptions.ConditionalCheckFailedException as failed:
-        return _refused(_old_item(failed), name, body, now)
+        return _refused(_old_item(failed), name, fields, body, now)
     return "unmatched" if isinstance(fact, Payment) or fact.order_id else "recorded"
 
 
@@ -283,12 +283,13 @@ def _fact_write(pk: str, name: str, fields: Mapping[str, Any]) -> dict[str, Any]
     return write
 
 
-def _refused(item: Mapping[str, Any], name: str, body: bytes, now: datetime) -> Outcome:
+def _refused(item: Mapping[str, Any], name: str, fields: Mapping[str, Any], body: bytes, now: datetime) -> Outcome:
     """Why a fact was not added to an item that is there: it was known, or the item is full."""
     if name in item:
         return "redelivered"
     needs_attention("item_full", item=item["pk"]["S"], fact=name)
-    keep(body, "item_full", event=name, sent_at="", now=now)
+    if "raw" in fields:  # a large body is kept already
+        keep(body, "item_full", event=name, sent_at="", now=now)
     return "recorded"
 
 

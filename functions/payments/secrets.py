@@ -18,7 +18,7 @@ LAST_GOOD = timedelta(hours=1)
 
 _MIN_LENGTH = 20  # shorter than any key Pocketsflow makes: whsec_xxx, pk_test_..., changeme
 
-_client = aws.client("secretsmanager", aws.SECRETS_TRIES)
+_client = aws.client("secretsmanager")
 
 
 class Unavailable(Exception):

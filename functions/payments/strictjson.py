@@ -6,7 +6,7 @@ from typing import Any, NoReturn
 
 
 class Unreadable(ValueError):
-    """The bytes are not JSON that everybody reads the same way. Carries no text of the input."""
+    """The bytes are not JSON that everybody reads the same way. Says where or why, in no word of the input."""
 
 
 def parse(body: bytes) -> Any:
@@ -20,16 +20,20 @@ def parse(body: bytes) -> Any:
             parse_constant=_refuse,
             object_pairs_hook=_without_duplicates,
         )
-    except (ValueError, InvalidOperation, RecursionError):
-        raise Unreadable from None
+    except Unreadable:
+        raise
+    except json.JSONDecodeError as error:
+        raise Unreadable(f"line {error.lineno}, column {error.colno}") from None
+    except (ValueError, InvalidOperation, RecursionError) as error:
+        raise Unreadable(type(error).__name__) from None
 
 
 def _refuse(_constant: str) -> NoReturn:
-    raise Unreadable
+    raise Unreadable("no number")
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     unique = dict(pairs)
     if len(unique) != len(pairs):
-        raise Unreadable
+        raise Unreadable("a key twice in one object")
     return unique
