@@ -1,11 +1,12 @@
 """POST /checkout and GET /orders/{orderId}, against moto and a provider that says what a test wants."""
 
+import contextlib
 import io
 import json
+import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,10 +31,10 @@ def without_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     lines = io.StringIO()
     monkeypatch.setattr(telemetry.logger.registered_handler, "stream", lines)
-    yield lines
+    return lines
 
 
 def ask(content: Any = None, **headers: str) -> tuple[int, dict[str, Any]]:
@@ -270,7 +271,7 @@ def test_two_concurrent_calls_give_one_session(cloud: Aws, provider: Provider) -
 
 
 def test_an_abandoned_lock_is_taken_over_with_the_same_order(cloud: Aws, provider: Provider) -> None:
-    """A call that died after its order was written: for ten seconds it may still live, then its order is the retry's."""
+    """A call that died once its order was written: ten seconds it may still live, then its order is the retry's."""
     now = datetime(2026, 11, 23, tzinfo=UTC)
     order = ledger.Order(orders.new_id(now), Item(PRODUCT), None, {})
     assert ledger.open_order(order, KEY, "f", now) == ledger.Opened(order.id)
@@ -369,18 +370,30 @@ def test_pocketsflow_says_nothing(cloud: Aws, provider: Provider, monkeypatch: p
     assert pending(cloud)[0]["checkout_error"]["S"] == "pocketsflow_unreachable"
 
 
-def test_pocketsflow_says_it_byte_by_byte(cloud: Aws, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer that drips in does not start the clock anew with every byte."""
+@pytest.mark.parametrize("head", ["HTTP/1.1 201 Created\r\nContent-Length: 900\r\n\r\n", "HTTP/1.1 201 Created\r\nX: "])
+def test_pocketsflow_says_it_byte_by_byte(cloud: Aws, monkeypatch: pytest.MonkeyPatch, head: str) -> None:
+    """An answer that drips in, body or header, does not start the clock anew with every byte."""
     monkeypatch.setattr(pocketsflow, "WAIT_SECONDS", 0.5)
+    over = threading.Event()
 
-    def drip(*_: Any, **__: Any) -> Iterator[bytes]:
-        for _ in range(20):
-            time.sleep(0.1)
-            yield b"{"
+    def drip(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(head.encode())
+            while not over.wait(0.05):
+                connection.sendall(b"x")
 
-    monkeypatch.setattr(pocketsflow.requests.Response, "iter_content", drip)
-    code, problem = ask()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, args=[listening])
+        thread.start()
+        monkeypatch.setattr(pocketsflow, "URL", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        started = time.monotonic()
+        code, problem = ask()
+        assert time.monotonic() - started < 1.5
+        over.set()
+        thread.join()
     assert (code, problem["code"]) == (503, "pocketsflow_unreachable")
+    assert pending(cloud)[0]["checkout_error"]["S"] == "pocketsflow_unreachable"
 
 
 def test_pocketsflow_is_not_there(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> None:

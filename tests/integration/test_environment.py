@@ -6,7 +6,7 @@ from sandbox.template import Function
 from sandbox.worker import Worker
 from tests.conftest import template
 
-FUNCTIONS = [function for function in template(Mode="live").functions()]
+FUNCTIONS = template(Mode="live").functions()
 
 
 def test_every_function_starts_with_the_environment_of_the_template() -> None:

@@ -1,0 +1,119 @@
+"""The sandbox as its user starts it, and a browser to visit it."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+
+from sandbox.template import ROOT
+
+
+@dataclass
+class Sandbox:
+    """A running `python -m sandbox`."""
+
+    shop: str
+    api: str
+    pocketsflow: str
+    process: subprocess.Popen[str]
+
+    def end(self) -> int:
+        """Ctrl-C; the exit code."""
+        self.process.send_signal(signal.SIGINT)
+        code = self.process.wait(timeout=15)
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return code
+
+    def checkout(self, content: Any = None, **headers: str) -> requests.Response:
+        return http.post(f"{self.api}/checkout", json=content or {"sku": "course"}, headers=headers, timeout=15)
+
+    def pay(self, session_id: str, content: Any = None) -> str:
+        """Pays a session; returns once the webhook has been delivered. Pocketsflow's order id."""
+        paid = http.post(f"{self.pocketsflow}/_sandbox/sessions/{session_id}/pay", json=content or {}, timeout=15)
+        paid.raise_for_status()
+        order_id: str = paid.json()["orderId"]
+        return order_id
+
+    def order(self) -> tuple[str, str]:
+        """A new order: our id and its session."""
+        created = self.checkout()
+        assert created.status_code == 201
+        return created.json()["orderId"], created.json()["sessionId"]
+
+    def status(self, order_id: str) -> str:
+        status: str = http.get(f"{self.api}/orders/{order_id}", timeout=15).json()["status"]
+        return status
+
+    def record(self, order_id: str) -> Any:
+        return http.get(f"{self.api}/_sandbox/orders/{order_id}", timeout=15).json()
+
+    def faults(self, **faults: Any) -> None:
+        http.post(f"{self.pocketsflow}/_sandbox/faults", json=faults, timeout=15).raise_for_status()
+
+    def outcomes(self, payment: str) -> list[Any]:
+        """What its deliveries were answered, in order."""
+        log = http.get(f"{self.pocketsflow}/_sandbox/deliveries", timeout=15).json()
+        return [
+            entry["response"]["outcome"] if entry["status"] == 200 else entry["status"] or entry["error"]
+            for entry in log
+            if entry["orderId"] == payment
+        ]
+
+
+http = requests.Session()
+http.trust_env = False
+
+
+def start(*arguments: str) -> Sandbox:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sandbox", *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True, env=shell()
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    addresses = re.fullmatch(r"shop (\S+)  api (\S+)  pocketsflow (\S+)\n", first)
+    assert addresses is not None, first
+    return Sandbox(*addresses.groups(), process)
+
+
+def shell() -> dict[str, str]:
+    """A person's environment, without what the tests' own configuration put there."""
+    return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[Sandbox]:
+    running = start("--port", "0")
+    yield running
+    assert running.end() == 0
+
+
+@pytest.fixture
+def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
+    """A sandbox without faults."""
+    shared_sandbox.faults()
+    yield shared_sandbox
+    shared_sandbox.faults()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    pytest.skip("needs chromium")
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    if (path := shutil.which("node")) and (ROOT / "tests/e2e/node_modules/pocketsflow").is_dir():
+        return path
+    pytest.skip("needs node and `npm ci` in tests/e2e (make test does it where npm is)")

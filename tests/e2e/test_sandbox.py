@@ -1,0 +1,228 @@
+"""The whole way of an order over HTTP: real handlers, moto, a fake Pocketsflow."""
+
+import socket
+import subprocess
+import sys
+import uuid
+
+import pytest
+
+from sandbox.template import ROOT
+from tests.e2e.conftest import Sandbox, http, shell, start
+
+
+def test_a_purchase(sandbox: Sandbox) -> None:
+    """Checkout, payment, webhook: pending, then paid."""
+    order_id, session_id = sandbox.order()
+    assert sandbox.status(order_id) == "pending"
+    payment = sandbox.pay(session_id)
+    assert sandbox.outcomes(payment) == ["settled"]
+    assert sandbox.status(order_id) == "paid"
+
+
+def test_a_status_address_that_works(sandbox: Sandbox) -> None:
+    """`statusUrl` of the answer is where the status is."""
+    created = sandbox.checkout().json()
+    assert http.get(created["statusUrl"], timeout=15).json()["orderId"] == created["orderId"]
+
+
+def test_a_duplicate_delivery(sandbox: Sandbox) -> None:
+    """Delivered twice, settled once."""
+    order_id, session_id = sandbox.order()
+    sandbox.faults(duplicate=True)
+    payment = sandbox.pay(session_id)
+    assert sorted(sandbox.outcomes(payment)) == ["redelivered", "settled"]
+    assert sandbox.record(order_id)["payments"] == [f"pay#{payment}"]
+
+
+def test_a_lost_delivery(sandbox: Sandbox) -> None:
+    """A webhook that never came leaves the order pending: nothing but Pocketsflow's word settles it."""
+    order_id, session_id = sandbox.order()
+    sandbox.faults(drop=True)
+    assert sandbox.outcomes(sandbox.pay(session_id)) == ["dropped"]
+    assert sandbox.status(order_id) == "pending"
+
+
+def test_reordered_deliveries(sandbox: Sandbox) -> None:
+    """Two payments of one order that overtake each other: the first to be written settles."""
+    order_id, session_id = sandbox.order()
+    sandbox.faults(reorder=True)
+    first, second = sandbox.pay(session_id), sandbox.pay(session_id)
+    sandbox.faults()
+    assert (sandbox.outcomes(second), sandbox.outcomes(first)) == (["settled"], ["second_payment"])
+    assert sandbox.status(order_id) == "paid"
+
+
+def test_a_relabelled_delivery(sandbox: Sandbox) -> None:
+    """A payment under a refund's name is kept and changes nothing."""
+    order_id, session_id = sandbox.order()
+    sandbox.faults(relabel="order.refunded")
+    assert sandbox.outcomes(sandbox.pay(session_id)) == ["recorded"]
+    assert sandbox.status(order_id) == "pending"
+
+
+def test_a_payment_for_another_product(sandbox: Sandbox) -> None:
+    """What was paid is not what was ordered: not settled."""
+    order_id, session_id = sandbox.order()
+    other = "000000000000000000facade"
+    assert sandbox.outcomes(sandbox.pay(session_id, {"productId": other})) == ["mismatched"]
+    assert sandbox.status(order_id) == "mismatched"
+
+
+def test_a_held_price(sandbox: Sandbox) -> None:
+    """The catalogue's `hold`: another amount waits for a person, the price settles."""
+    created = sandbox.checkout({"sku": "print"}).json()
+    assert sandbox.outcomes(sandbox.pay(created["sessionId"], {"amount": "12.00"})) == ["mismatched"]
+    assert sandbox.outcomes(sandbox.pay(created["sessionId"])) == ["settled"]
+
+
+def test_a_subscription(sandbox: Sandbox) -> None:
+    """A subscription sale sends no order.completed, and settles all the same."""
+    created = sandbox.checkout({"sku": "membership"}).json()
+    payment = sandbox.pay(created["sessionId"])
+    assert sandbox.outcomes(payment) == ["settled"]
+    assert sandbox.status(created["orderId"]) == "paid"
+
+
+def test_refunds(sandbox: Sandbox) -> None:
+    """Refunds made at Pocketsflow arrive without metadata: kept beside the payment, the order is not guessed."""
+    order_id, session_id = sandbox.order()
+    payment = sandbox.pay(session_id)
+    answer = http.post(
+        f"{sandbox.pocketsflow}/refunds",
+        json={"orderId": payment, "reason": "requested_by_customer"},
+        headers={"Authorization": "Bearer pk_test_sandbox"},
+        timeout=15,
+    )
+    assert answer.status_code in (200, 201)
+    log = http.get(f"{sandbox.pocketsflow}/_sandbox/deliveries", timeout=15).json()
+    [refund] = [entry for entry in log if entry["orderId"] == payment and entry["event"] == "order.refunded"]
+    assert refund["response"]["outcome"] == "recorded"
+    assert sandbox.status(order_id) in ("paid", "refunded")
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        ({"http_status": 500}, 502, "pocketsflow_failed"),
+        ({"http_status": 429}, 503, "pocketsflow_busy"),
+        ({"http_status": 401}, 502, "pocketsflow_unauthorized"),
+        ({"http_body": "<html>maintenance</html>"}, 502, "pocketsflow_unexpected"),
+        ({"http_delay_seconds": 5}, 503, "pocketsflow_unreachable"),
+    ],
+)
+def test_pocketsflow_fails(sandbox: Sandbox, fault: dict[str, object], status: int, code: str) -> None:
+    """The buyer gets a clear answer, and a retry with the same key succeeds with the order of the first try."""
+    key = str(uuid.uuid4())
+    sandbox.faults(**fault)
+    failed = sandbox.checkout(**{"Idempotency-Key": key})
+    assert (failed.status_code, failed.json()["code"]) == (status, code)
+    sandbox.faults()
+    assert sandbox.checkout(**{"Idempotency-Key": key}).status_code == 201
+
+
+def test_a_foreign_host_header_is_refused(sandbox: Sandbox) -> None:
+    """No page that resolves its own name to 127.0.0.1 reads the sandbox; localhost may."""
+    for url in (sandbox.shop, sandbox.api, sandbox.pocketsflow):
+        port = url.rpartition(":")[2]
+        assert http.get(url, headers={"Host": f"evil.example:{port}"}, timeout=15).status_code == 421
+        assert http.get(f"http://localhost:{port}", timeout=15).status_code != 421
+
+
+def test_invoke_a_function(sandbox: Sandbox) -> None:
+    """Any function of the template takes the event it is given; an unknown one is 404."""
+    event = {"routeKey": "GET /orders/{orderId}", "pathParameters": {"orderId": "x"}, "headers": {}}
+    answer = http.post(f"{sandbox.api}/_sandbox/invoke/CheckoutFunction", json=event, timeout=15)
+    assert answer.json()["statusCode"] == 404
+    assert http.post(f"{sandbox.api}/_sandbox/invoke/Ledger", json=event, timeout=15).status_code == 404
+    failed = http.post(f"{sandbox.api}/_sandbox/invoke/WebhookFunction", json=[], timeout=15).json()
+    assert failed["errorType"] == "AttributeError"
+
+
+def test_the_functions_see_only_the_environment_of_the_template(sandbox: Sandbox) -> None:
+    """No variable of the person's shell reaches a function, and nothing of a buyer reaches its log."""
+    sandbox.checkout({"sku": "course", "customerEmail": "canary@example.com"})
+    log = http.get(f"{sandbox.api}/_sandbox/logs/CheckoutFunction", timeout=15).text
+    assert "checkout_created" in log
+    assert "canary" not in log
+    assert "pk_test_sandbox" not in log
+
+
+def test_ctrl_c_ends_everything() -> None:
+    """Exit code 0, every port free again, no process left."""
+    running = start("--port", "0")
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(running.process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert len(children) >= 2
+    assert running.end() == 0
+    for url in (running.shop, running.api, running.pocketsflow):
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
+    alive = subprocess.run(["ps", "-o", "pid=", "-p", ",".join(children)], capture_output=True, text=True, check=False)
+    assert alive.stdout.split() == []
+
+
+def test_once(sandbox: Sandbox) -> None:
+    """`--once` buys, tells it line by line, and exits 0; --port moves all three."""
+    port = _three_free_ports()
+    told = subprocess.run(
+        [sys.executable, "-m", "sandbox", "--once", "--port", str(port)],
+        cwd=ROOT, env=shell(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    for step in (
+        f"POST http://127.0.0.1:{port + 1}/checkout",
+        f"http://127.0.0.1:{port + 2}/checkout?session=cs_",
+        "The buyer pays",
+        "signed over the raw body",
+        '"outcome": "settled"',
+        '"status": "paid"',
+    ):
+        assert step in told.stdout
+
+
+def test_a_port_in_use() -> None:
+    """A clear word and a non-zero exit, no traceback."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        told = subprocess.run(
+            [sys.executable, "-m", "sandbox", "--once", "--port", str(taken.getsockname()[1])],
+            cwd=ROOT, env=shell(), capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert told.returncode == 1
+    assert "another --port may be free" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_a_demo_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When a step of the purchase goes wrong the exit is non-zero and names the step."""
+    from sandbox.purchase import PurchaseFailed, buy
+    from sandbox.system import Addresses
+
+    running = start("--port", "0")
+    running.faults(drop=True)
+    with pytest.raises(PurchaseFailed, match="the webhook was answered None"):
+        buy(Addresses(running.shop, running.api, running.pocketsflow))
+    running.faults(http_status=500)
+    with pytest.raises(PurchaseFailed, match="pocketsflow_failed"):
+        buy(Addresses(running.shop, running.api, running.pocketsflow))
+    assert running.end() == 0
+
+
+def _three_free_ports() -> int:
+    """A port that is free together with its two neighbours."""
+    for base in range(20_000, 60_000, 7):
+        sockets = [socket.socket() for _ in range(3)]
+        try:
+            for offset, probe in enumerate(sockets):
+                probe.bind(("127.0.0.1", base + offset))
+        except OSError:
+            continue
+        else:
+            return base
+        finally:
+            for probe in sockets:
+                probe.close()
+    raise AssertionError("no three free ports in a row")

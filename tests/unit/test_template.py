@@ -1,0 +1,669 @@
+"""template.yaml: what is deployed, read both as it is written and as SAM expands it to CloudFormation."""
+
+import ast
+import functools
+import json
+import re
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from samtranslator.internal.managed_policies import get_bundled_managed_policy_map
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+from payments import aws, ledger, pocketsflow, secrets, telemetry
+from sandbox.template import ROOT, Template
+
+TEXT = (ROOT / "template.yaml").read_text()
+SOURCE: dict[str, Any] = yaml_parse(TEXT)
+PARAMETERS = SOURCE["Parameters"]
+FUNCTIONS = ["CheckoutFunction", "WebhookFunction", "PreflightFunction"]
+LIVE = {"PreflightFunction"}
+NO_VALUE = {"Ref": "AWS::NoValue"}
+
+
+@functools.cache
+def expanded(code: str = "s3://bucket/key", origins: tuple[str, ...] = ("https://shop.example",)) -> dict[str, Any]:
+    """The template as CloudFormation gets it, with a list for a list parameter."""
+    source = yaml_parse(TEXT)
+    source["Globals"]["Function"]["CodeUri"] = code
+    policies = SimpleNamespace(load=lambda: get_bundled_managed_policy_map("aws"))
+    result: dict[str, Any] = transform(source, {"AllowedOrigins": list(origins)}, policies)
+    return result
+
+
+def resources(kind: str) -> dict[str, dict[str, Any]]:
+    """Expanded resources of a type, by logical id."""
+    found: dict[str, dict[str, Any]] = expanded()["Resources"]
+    return {name: resource for name, resource in found.items() if resource["Type"] == kind}
+
+
+def properties(name: str) -> dict[str, Any]:
+    result: dict[str, Any] = expanded()["Resources"][name]["Properties"]
+    return result
+
+
+def resolved(kind: str, **parameters: str) -> dict[str, dict[str, Any]]:
+    """Resources of a type as written, parameters and conditions filled in."""
+    return dict(Template(TEXT, parameters).resources(kind))
+
+
+def named(reference: Any) -> str:
+    """`Ledger.Arn` for !GetAtt Ledger.Arn, `Ledger` for !Ref Ledger."""
+    [(kind, target)] = reference.items()
+    assert kind in ("Ref", "Fn::GetAtt")
+    return target if kind == "Ref" else ".".join(target)
+
+
+def strings(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from strings(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings(item)
+    elif isinstance(value, str):
+        yield value
+
+
+# --- Functions --------------------------------------------------------------------------------------------------------
+
+
+def test_these_are_all_functions():
+    """The tables below speak of every function there is."""
+    assert sorted(resources("AWS::Lambda::Function")) == sorted(FUNCTIONS)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_runtime(name: str):
+    """Every function runs on Python 3.13 and arm64, as a zip, with the memory that the parameter says."""
+    function = properties(name)
+    assert function["Runtime"] == "python3.13"
+    assert function["Architectures"] == ["arm64"]
+    assert function["MemorySize"] == {"Ref": "MemorySize"}
+    assert "PackageType" not in function
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_handler_and_build(name: str):
+    """The handler is there, and the Makefile beside it builds it."""
+    module, _, function = properties(name)["Handler"].partition(".")
+    tree = ast.parse((ROOT / "functions" / f"{module}.py").read_text())
+    assert function in [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert SOURCE["Resources"][name]["Metadata"] == {"BuildMethod": "makefile"}
+    targets = re.findall(r"^(build-.*?):", (ROOT / "functions" / "Makefile").read_text(), re.MULTILINE)
+    assert f"build-{name}" in " ".join(targets).split()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_logs(name: str):
+    """A function logs to a group of its own, which is kept for as long as the parameter says."""
+    groups = [named(properties(function)["LoggingConfig"]["LogGroup"]) for function in FUNCTIONS]
+    group = named(properties(name)["LoggingConfig"]["LogGroup"])
+    assert groups.count(group) == 1
+    assert group in resources("AWS::Logs::LogGroup")
+
+
+def test_every_log_group_has_retention():
+    """No log is kept for ever."""
+    assert len(resources("AWS::Logs::LogGroup")) == len(FUNCTIONS) + 1
+    for group in resources("AWS::Logs::LogGroup").values():
+        assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_tracing_by_parameter():
+    """X-Ray is off unless the parameter says otherwise."""
+    for name in FUNCTIONS:
+        assert properties(name)["TracingConfig"] == {"Mode": {"Fn::If": ["Traces", "Active", "PassThrough"]}}
+    assert SOURCE["Conditions"]["Traces"] == {"Fn::Equals": [{"Ref": "Tracing"}, "on"]}
+    assert PARAMETERS["Tracing"]["Default"] == "off"
+
+
+def test_no_reserved_concurrency_by_default():
+    """A new account has none to give; WebhookConcurrency sets it, and for the webhook alone."""
+    unset, reserved = (resolved("AWS::Serverless::Function", WebhookConcurrency=value) for value in ("0", "7"))
+    assert PARAMETERS["WebhookConcurrency"]["Default"] == 0
+    assert not any("ReservedConcurrentExecutions" in function for function in unset.values())
+    assert {name for name, function in reserved.items() if "ReservedConcurrentExecutions" in function} == {
+        "WebhookFunction"
+    }
+    assert reserved["WebhookFunction"]["ReservedConcurrentExecutions"] == "7"
+
+
+# --- Environment ------------------------------------------------------------------------------------------------------
+
+
+def names_read(module: str) -> set[str]:
+    """Names of the environment that a module and all that it imports of ours read."""
+    path = ROOT / "functions" / f"{module.replace('.', '/')}.py"
+    tree = ast.parse(path.read_text())
+    names = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str(name))):
+                names.add(name)
+            case ast.ImportFrom(module="payments", names=imported):
+                names |= set().union(*(names_read(f"payments.{alias.name}") for alias in imported))
+            case ast.ImportFrom(module=str(source)) if source.startswith("payments."):
+                names |= names_read(source)
+    return names
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_environment_is_what_the_code_reads(name: str):
+    """No name is set that nobody reads, none is read that is not set."""
+    function = properties(name)
+    assert set(function["Environment"]["Variables"]) == names_read(function["Handler"].partition(".")[0])
+
+
+def test_the_environment_is_read_in_one_way():
+    """os.environ["NAME"]: no default hides a mistake, and the test above sees every name."""
+    for path in (ROOT / "functions").rglob("*.py"):
+        text = path.read_text()
+        assert len(re.findall(r"os\.environ|getenv", text)) == len(re.findall(r'os\.environ\["[A-Z_]+"\]', text)), path
+
+
+def test_pocketsflow_is_at_its_address():
+    """No parameter can send the API key elsewhere."""
+    assert (
+        properties("CheckoutFunction")["Environment"]["Variables"]["POCKETSFLOW_URL"] == "https://api.pocketsflow.com"
+    )
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_no_secret_in_the_environment(name: str):
+    """The environment holds addresses of secrets, never secrets."""
+    variables = properties(name)["Environment"]["Variables"]
+    assert not any("resolve:" in text for text in strings(variables))
+    assert {variable for variable in variables if re.search("SECRET|KEY|TOKEN|PASSWORD", variable)} <= {
+        "API_KEY_ARN",
+        "WEBHOOK_SECRETS_ARN",
+    }
+
+
+# --- Rights -----------------------------------------------------------------------------------------------------------
+
+RIGHTS = {
+    "CheckoutFunction": {
+        ("dynamodb:PutItem", "Ledger.Arn"),
+        ("dynamodb:UpdateItem", "Ledger.Arn"),
+        ("dynamodb:GetItem", "Ledger.Arn"),
+        ("secretsmanager:GetSecretValue", "ApiKey"),
+        ("logs:CreateLogStream", "CheckoutLogs.Arn"),
+        ("logs:PutLogEvents", "CheckoutLogs.Arn"),
+    },
+    "WebhookFunction": {
+        ("dynamodb:UpdateItem", "Ledger.Arn"),
+        ("secretsmanager:GetSecretValue", "WebhookSecrets"),
+        ("logs:CreateLogStream", "WebhookLogs.Arn"),
+        ("logs:PutLogEvents", "WebhookLogs.Arn"),
+    },
+    "PreflightFunction": {
+        ("logs:CreateLogStream", "PreflightLogs.Arn"),
+        ("logs:PutLogEvents", "PreflightLogs.Arn"),
+    },
+}
+TRACING = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+
+
+def role_of(function: str) -> str:
+    name, _, attribute = named(properties(function)["Role"]).partition(".")
+    assert attribute == "Arn"
+    return name
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_may_do_exactly_this(name: str):
+    """Single actions on single resources; beside them only X-Ray, where everything is `*`, and only when it is on."""
+    allowed = set()
+    traced = []
+    [policy] = properties(role_of(name))["Policies"]
+    for statement in policy["PolicyDocument"]["Statement"]:
+        if "Fn::If" in statement:
+            condition, yes, no = statement["Fn::If"]
+            assert (condition, no) == ("Traces", NO_VALUE)
+            traced.append(yes)
+            continue
+        assert statement.keys() == {"Effect", "Action", "Resource"}
+        assert statement["Effect"] == "Allow"
+        assert isinstance(statement["Action"], str)
+        allowed.add((statement["Action"], named(statement["Resource"])))
+    assert allowed == RIGHTS[name]
+    [trace] = traced
+    assert trace["Effect"] == "Allow"
+    assert set(trace["Action"]) == TRACING
+    assert trace["Resource"] == "*"
+
+
+def test_no_role_is_shared():
+    """Each function has a role of its own, that Lambda alone can take, without managed policies; there is no other."""
+    roles = [role_of(name) for name in FUNCTIONS]
+    assert sorted(roles) == sorted(resources("AWS::IAM::Role"))
+    for role in roles:
+        assert properties(role).keys() == {"AssumeRolePolicyDocument", "Policies"}
+        assert properties(role)["AssumeRolePolicyDocument"]["Statement"] == [
+            {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ]
+    for kind in ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy", "AWS::IAM::User"):
+        assert not resources(kind)
+
+
+def test_no_action_with_a_star():
+    """No policy anywhere says `service:*` or names resources by a pattern; `*` alone is X-Ray's, once in each role."""
+    stars = 0
+    for name, resource in expanded()["Resources"].items():
+        found = resource.get("Properties", {})
+        assert "ManagedPolicyArns" not in found, name
+        for text in strings([found.get("Policies"), found.get("PolicyDocument")]):
+            assert "*" not in text or text == "*", name
+            stars += text == "*"
+    assert stars == len(FUNCTIONS)
+
+
+def test_only_the_gateway_calls_and_only_its_routes():
+    """Each route of the API may call its own function."""
+    permissions = [resource["Properties"] for resource in resources("AWS::Lambda::Permission").values()]
+    assert {permission["Principal"] for permission in permissions} == {"apigateway.amazonaws.com"}
+    assert {
+        (named(permission["FunctionName"]), permission["SourceArn"]["Fn::Sub"][0].partition("/${__Stage__}/")[2])
+        for permission in permissions
+    } == {
+        ("CheckoutFunction", "POST/checkout"),
+        ("CheckoutFunction", "GET/orders/*"),
+        ("WebhookFunction", "POST/webhooks/pocketsflow"),
+    }
+
+
+# --- Time -------------------------------------------------------------------------------------------------------------
+
+BACK_OFF = 0.05  # botocore's first, for DynamoDB, in its legacy mode
+CALL = aws.CONNECT_SECONDS + aws.READ_SECONDS["dynamodb"]
+SECRET = aws.TRIES["secretsmanager"] * (aws.CONNECT_SECONDS + aws.READ_SECONDS["secretsmanager"])
+FIRST_WRITE = 2 * CALL + BACK_OFF
+NEXT_WRITE = aws.READ_SECONDS["dynamodb"] + BACK_OFF + CALL  # the connection is there, is lost, and is made anew
+
+
+def test_webhook_answers_in_time():
+    """Pocketsflow hangs up after five seconds, of which one is left for the start and the network: with the secret
+    read anew and three writes (a large body, beside it a fact of an order that turns out not to be ours), each as
+    slow as the clients allow, the webhook still has an answer of its own."""
+    timeout = properties("WebhookFunction")["Timeout"]
+    assert timeout <= 4
+    assert timeout > SECRET + FIRST_WRITE + 2 * NEXT_WRITE
+
+
+def test_checkout_answers_in_time():
+    """Secret, order, Pocketsflow, session: each as slow as allowed, a checkout is answered, not cut off."""
+    timeout = properties("CheckoutFunction")["Timeout"]
+    assert timeout > SECRET + FIRST_WRITE + pocketsflow.WAIT_SECONDS + NEXT_WRITE
+
+
+def test_checkout_that_takes_over_an_earlier_one_answers_in_time():
+    """The same with an Idempotency-Key whose order is taken over: one write more."""
+    timeout = properties("CheckoutFunction")["Timeout"]
+    assert timeout > SECRET + FIRST_WRITE + NEXT_WRITE + pocketsflow.WAIT_SECONDS + NEXT_WRITE
+
+
+def test_a_key_is_locked_for_longer_than_a_checkout_runs():
+    """No retry may take over an order while its first request is still being answered."""
+    assert properties("CheckoutFunction")["Timeout"] < ledger.LOCK.total_seconds()
+
+
+def test_clients_wait_no_longer_than_is_reckoned_with():
+    """The clients that are really used have the time limits and tries of the sums above."""
+    assert aws.TRIES == {"dynamodb": 2, "secretsmanager": 1}
+    for client, service in ((ledger._client, "dynamodb"), (secrets._client, "secretsmanager")):
+        config = client.meta.config
+        assert (config.connect_timeout, config.read_timeout) == (aws.CONNECT_SECONDS, aws.READ_SECONDS[service])
+        assert config.retries["total_max_attempts"] == aws.TRIES[service]
+        assert config.retries["mode"] == "legacy"
+
+
+# --- The way in -------------------------------------------------------------------------------------------------------
+
+ROUTES = {
+    "POST /checkout": "CheckoutFunction",
+    "GET /orders/{orderId}": "CheckoutFunction",
+    "POST /webhooks/pocketsflow": "WebhookFunction",
+}
+
+
+def stage() -> dict[str, Any]:
+    [found] = resources("AWS::ApiGatewayV2::Stage").values()
+    result: dict[str, Any] = found["Properties"]
+    return result
+
+
+def test_routes():
+    """Three routes, in payload 2.0, and no other way in."""
+    found = {}
+    for path, methods in properties("Api")["Body"]["paths"].items():
+        for method, operation in methods.items():
+            integration = operation["x-amazon-apigateway-integration"]
+            assert integration["payloadFormatVersion"] == "2.0"
+            [function] = re.findall(r"\$\{(\w+)\.Arn\}", integration["uri"]["Fn::Sub"])
+            found[f"{method.upper()} {path}"] = function
+    assert found == ROUTES
+    assert not resources("AWS::Lambda::Url")
+
+
+def test_throttles_on_every_route_but_the_webhook():
+    """A throttled delivery is a lost delivery; what a browser can call is bounded."""
+    settings = stage()["RouteSettings"]
+    assert settings.keys() == ROUTES.keys() - {"POST /webhooks/pocketsflow"}
+    for route, prefix in (("POST /checkout", "Checkout"), ("GET /orders/{orderId}", "Status")):
+        assert settings[route] == {
+            "ThrottlingRateLimit": {"Ref": f"{prefix}Rate"},
+            "ThrottlingBurstLimit": {"Ref": f"{prefix}Burst"},
+        }
+    assert "DefaultRouteSettings" not in stage()
+
+
+def test_browsers_leave_room_for_the_webhook():
+    """By default browser traffic occupies at most five executions, however it comes.
+
+    A new account runs ten at once, and half are to be free for the webhook. A throttle is a bucket: of the calls that
+    come within a call's duration d it lets `burst` through at once and refills `rate * d`, so that at most
+    burst + rate * d run at one moment (Little's law for the steady part, rate * d, and the bucket on top). For d stand
+    the slowest that is usual: all the time given to Pocketsflow and half a second for the ledger, and a quarter of a
+    second for one read.
+    """
+    durations = {"Checkout": pocketsflow.WAIT_SECONDS + 0.5, "Status": 0.25}
+    default = {name: PARAMETERS[name]["Default"] for name in PARAMETERS}
+    running = sum(default[f"{name}Burst"] + default[f"{name}Rate"] * time for name, time in durations.items())
+    assert running <= 5
+
+
+def test_cors_by_parameter():
+    """Browsers may call from the listed origins, with the two methods and headers that are needed."""
+    origins = ("https://shop.example", "https://www.shop.example")
+    body = expanded(origins=origins)["Resources"]["Api"]["Properties"]["Body"]
+    assert body["x-amazon-apigateway-cors"] == {
+        "allowOrigins": list(origins),
+        "allowMethods": ["GET", "POST"],
+        "allowHeaders": ["content-type", "idempotency-key"],
+        "exposeHeaders": ["retry-after"],
+        "maxAge": 3600,
+    }
+
+
+def test_the_access_log_is_about_nobody():
+    """Requests are logged without address, agent, path, query or user."""
+    settings = stage()["AccessLogSettings"]
+    assert named(settings["DestinationArn"]) == "AccessLogs.Arn"
+    assert sorted(json.loads(settings["Format"]).values()) == [
+        "$context.integration.error",
+        "$context.requestId",
+        "$context.requestTime",
+        "$context.responseLatency",
+        "$context.routeKey",
+        "$context.status",
+    ]
+
+
+# --- What is kept -----------------------------------------------------------------------------------------------------
+
+
+def test_the_ledger():
+    """On demand, recoverable, encrypted, streamed with both images; only idempotency keys expire."""
+    table = properties("Ledger")
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert "ProvisionedThroughput" not in table
+    assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert table["SSESpecification"]["SSEEnabled"] is True
+    assert table["StreamSpecification"] == {"StreamViewType": "NEW_AND_OLD_IMAGES"}
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+    assert table["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
+
+
+def test_the_index_of_pending_orders_is_sparse():
+    """Its keys are no keys of the table, so that an order leaves it when `open_day` is removed."""
+    [index] = properties("Ledger")["GlobalSecondaryIndexes"]
+    keys = {key["AttributeName"]: key["KeyType"] for key in index["KeySchema"]}
+    assert keys == {"open_day": "HASH", "created_at": "RANGE"}
+    assert index["Projection"]["ProjectionType"] == "INCLUDE"
+    assert not {"customer_email", "untrusted_metadata"} & set(index["Projection"]["NonKeyAttributes"])
+
+
+def test_the_ledger_outlives_its_stack():
+    """A stack that is deleted or a property that replaces the table leaves the table; a failed creation does not."""
+    ledger_resource = expanded()["Resources"]["Ledger"]
+    assert ledger_resource["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert ledger_resource["UpdateReplacePolicy"] == "Retain"
+    assert [name for name, resource in expanded()["Resources"].items() if "Table" in resource["Type"]] == ["Ledger"]
+
+
+@pytest.mark.parametrize(("value", "protected"), [("on", True), ("off", False)])
+def test_deletion_protection_by_parameter(value: str, protected: bool):
+    """The parameter decides whether anybody can delete the table."""
+    assert (
+        resolved("AWS::DynamoDB::Table", DeletionProtection=value)["Ledger"]["DeletionProtectionEnabled"] is protected
+    )
+
+
+def test_what_is_kept_has_no_name_of_its_own():
+    """What stays behind must not stand in the way of the next stack."""
+    kept = {
+        name: resource.get("Properties", {})
+        for name, resource in expanded()["Resources"].items()
+        if "Retain" in resource.get("UpdateReplacePolicy", "") or "Retain" in resource.get("DeletionPolicy", "")
+    }
+    assert {"Ledger", "ApiKey", "WebhookSecrets"} <= kept.keys()
+    for name, found in kept.items():
+        assert not found.keys() & {"Name", "TableName", "LogGroupName"}, name
+
+
+def test_secrets_are_created_empty():
+    """No placeholder, no generated value: nothing that an update would put back in place of the real one."""
+    secrets = resources("AWS::SecretsManager::Secret")
+    assert secrets.keys() == {"ApiKey", "WebhookSecrets"}
+    for secret in secrets.values():
+        assert secret["Properties"].keys() == {"Description"}
+        assert secret["UpdateReplacePolicy"] == "Retain"
+
+
+# --- Parameters -------------------------------------------------------------------------------------------------------
+
+ADDRESSES = ["SuccessUrl", "CancelUrl"]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "accepted"),
+    [
+        *(("Stage", value, True) for value in ("dev", "prod-2", "a", "a" * 16, "sandbox-2", "sandboxes")),
+        *(("Stage", value, False) for value in ("sandbox", "", "Prod", "2prod", "-a", "a_b", "a.b", "a" * 17, "a b")),
+        *(
+            ("AllowedOrigins", value, True)
+            for value in ("https://shop.example", "https://shop.example:8443", "http://localhost:8000")
+        ),
+        ("AllowedOrigins", "http://127.0.0.1:8000", True),
+        *(
+            ("AllowedOrigins", value, False)
+            for value in ("*", "", "null", "https://*.example", "https://*", "shop.example")
+        ),
+        *(("AllowedOrigins", value, False) for value in ("http://shop.example", "http://localhost.evil.com")),
+        *(("AllowedOrigins", value, False) for value in ("https://shop.example/", "https://shop.example/path")),
+        *(
+            ("AllowedOrigins", value, False)
+            for value in ("https://a@b.example", "https://SHOP.example", "//shop.example")
+        ),
+        *(
+            ("AllowedOrigins", value, False)
+            for value in ("https://shop.example?x", "https://shop.example#x", "ftp://s")
+        ),
+        *((name, "https://shop.example/thank-you?a=b#c", True) for name in ADDRESSES),
+        *((name, "http://localhost:8000/thank-you.html", True) for name in ADDRESSES),
+        *((name, value, False) for name in ADDRESSES for value in ("", "https://shop.example", "/thank-you")),
+        *(
+            (name, value, False)
+            for name in ADDRESSES
+            for value in ("http://shop.example/", "https://a@b/", "https://s/ x")
+        ),
+        *((name, "javascript:alert(1)", False) for name in ADDRESSES),
+        *(("AlarmEmail", value, True) for value in ("", "on.call@shop.example")),
+        *(("AlarmEmail", value, False) for value in ("on.call", "a b@c", "@c", "a@")),
+    ],
+)
+def test_patterns(parameter: str, value: str, accepted: bool):
+    """CloudFormation refuses what no function could work with."""
+    assert (re.fullmatch(PARAMETERS[parameter]["AllowedPattern"], value) is not None) is accepted
+
+
+def test_every_pattern_says_what_it_wants():
+    """A refused value comes with an explanation, or the parameter's description is one."""
+    for name, parameter in PARAMETERS.items():
+        if "AllowedPattern" in parameter:
+            assert "ConstraintDescription" in parameter or "Description" in parameter, name
+
+
+def test_defaults_are_accepted():
+    """`sam deploy` works without a parameter."""
+    for name, parameter in PARAMETERS.items():
+        assert "Default" in parameter, name
+        assert re.fullmatch(parameter.get("AllowedPattern", ".*"), str(parameter["Default"])), name
+        assert parameter["Default"] in parameter.get("AllowedValues", [parameter["Default"]]), name
+        assert parameter["Default"] >= parameter.get("MinValue", parameter["Default"]), name
+        assert parameter["Default"] <= parameter.get("MaxValue", parameter["Default"]), name
+
+
+def test_parameters_are_all_shown_and_all_used():
+    """Each parameter stands in the interface, once, and is used."""
+    groups = SOURCE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    shown = [name for group in groups for name in group["Parameters"]]
+    assert sorted(shown) == sorted(PARAMETERS)
+    used = " ".join(strings([SOURCE[part] for part in ("Conditions", "Globals", "Resources")]))
+    for name in PARAMETERS:
+        assert re.search(rf"\b{name}\b", used), name
+
+
+# --- Who is told ------------------------------------------------------------------------------------------------------
+
+
+def test_attention_is_alarmed_under_the_name_it_is_emitted(capsys: pytest.CaptureFixture[str]):
+    """needs_attention() emits exactly the metric that an alarm watches: namespace, name and dimension."""
+    telemetry.metrics.clear_metrics()
+    telemetry.needs_attention("test")
+    telemetry.metrics.flush_metrics()
+    emitted = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
+    [directive] = emitted["_aws"]["CloudWatchMetrics"]
+    [metric] = directive["Metrics"]
+    assert directive["Dimensions"] == [["service"]]
+    alarms = resolved("AWS::CloudWatch::Alarm", Stage="test")
+    watched = {
+        (alarm["Namespace"], alarm["MetricName"], json.dumps(alarm["Dimensions"]))
+        for alarm in alarms.values()
+        if alarm["MetricName"] == "NeedsAttention"
+    }
+    for service in ("checkout", "webhook"):
+        dimensions = json.dumps([{"Name": "service", "Value": service}])
+        assert (directive["Namespace"], metric["Name"], dimensions) in watched
+    assert len(watched) == 2
+    assert emitted["service"] == telemetry.SERVICE
+
+
+@pytest.mark.parametrize("name", ["CheckoutFunction", "WebhookFunction"])
+def test_alarms_name_the_function_s_service_and_namespace(name: str):
+    """What the function is told to call itself is what its alarm looks for, in every stage."""
+    variables = resolved("AWS::Serverless::Function", Stage="prod")[name]["Environment"]["Variables"]
+    alarm = resolved("AWS::CloudWatch::Alarm", Stage="prod")[name.replace("Function", "AttentionAlarm")]
+    assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"] == "pocketsflow-prod"
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
+
+
+@pytest.mark.parametrize(
+    ("function", "metric"),
+    [("CheckoutFunction", "Errors"), ("WebhookFunction", "Errors"), ("WebhookFunction", "Throttles")],
+)
+def test_lambda_s_own_alarms(function: str, metric: str):
+    """Crashes are alarmed, and so is a webhook that found no room."""
+    alarms = [
+        alarm["Properties"]
+        for alarm in resources("AWS::CloudWatch::Alarm").values()
+        if alarm["Properties"]["MetricName"] == metric
+        and alarm["Properties"]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
+    ]
+    assert [alarm["Namespace"] for alarm in alarms] == ["AWS/Lambda"]
+
+
+def test_alarms_go_off_at_once_and_tell_somebody():
+    """One occurrence in a minute is enough, silence is no alarm, and the topic hears of each."""
+    for name, alarm in resources("AWS::CloudWatch::Alarm").items():
+        found = alarm["Properties"]
+        assert (found["Statistic"], found["Period"], found["EvaluationPeriods"]) == ("Sum", 60, 1), name
+        assert (found["Threshold"], found["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold"), name
+        assert found["TreatMissingData"] == "notBreaching", name
+        assert found["AlarmActions"] == [{"Ref": "AlarmTopic"}], name
+
+
+@pytest.mark.parametrize(("email", "subscribed"), [("", False), ("on.call@shop.example", True)])
+def test_somebody_subscribes_when_there_is_an_address(email: str, subscribed: bool):
+    """Without an address there is no subscription that could never be confirmed."""
+    assert bool(resolved("AWS::SNS::Subscription", AlarmEmail=email)) is subscribed
+
+
+def test_only_this_account_s_alarms_speak_on_the_topic():
+    """CloudWatch publishes, for this account alone."""
+    [statement] = properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]
+    assert statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert statement["Action"] == "sns:Publish"
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+
+
+# --- Live only --------------------------------------------------------------------------------------------------------
+
+
+def test_preflight_is_only_in_live():
+    """What checks a live stack is in no other."""
+    conditions = {name: resource.get("Condition") for name, resource in expanded()["Resources"].items()}
+    live = {name for name, condition in conditions.items() if condition == "IsLive"}
+    assert live == {name for name in conditions if name.startswith("Preflight")}
+    assert SOURCE["Conditions"]["IsLive"] == {"Fn::Equals": [{"Ref": "Mode"}, "live"]}
+    assert "PreflightFunction" not in resolved("AWS::Serverless::Function", Mode="test")
+    assert "PreflightFunction" in resolved("AWS::Serverless::Function", Mode="live")
+
+
+def test_nothing_else_refers_to_what_is_only_in_live():
+    """A test stack has no reference into nothing."""
+    for name, resource in expanded()["Resources"].items():
+        if not name.startswith("Preflight"):
+            assert not any("Preflight" in text for text in strings(resource)), name
+    assert not any("Preflight" in text for text in strings(expanded()["Outputs"]))
+
+
+def test_preflight_runs_again_for_other_code_and_other_addresses():
+    """CloudFormation calls a custom resource when a property changes: the code's version, or an address."""
+    versions = set()
+    for code in ("s3://bucket/one", "s3://bucket/two"):
+        found = expanded(code)["Resources"]
+        version = named(found["Preflight"]["Properties"]["Code"])
+        assert found[version]["Type"] == "AWS::Lambda::Version"
+        versions.add(version)
+    assert len(versions) == 2
+    assert {"AllowedOrigins", "SuccessUrl", "CancelUrl"} <= set(strings(properties("Preflight")["Addresses"]))
+
+
+def test_preflight_fails_in_time():
+    """CloudFormation waits for longer than the function runs, but not for an hour."""
+    preflight = properties("Preflight")
+    assert named(preflight["ServiceToken"]) == "PreflightFunction.Arn"
+    assert properties("PreflightFunction")["Timeout"] < preflight["ServiceTimeout"] <= 60
+
+
+# --- Outputs ----------------------------------------------------------------------------------------------------------
+
+
+def test_outputs():
+    """What a person needs after `sam deploy`, and no secret."""
+    outputs = {name: output["Value"] for name, output in expanded()["Outputs"].items()}
+    base = "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}"
+    assert outputs == {
+        "ApiUrl": {"Fn::Sub": base},
+        "WebhookUrl": {"Fn::Sub": f"{base}/webhooks/pocketsflow"},
+        "LedgerTable": {"Ref": "Ledger"},
+        "ApiKeySecret": {"Ref": "ApiKey"},
+        "WebhookSecretsSecret": {"Ref": "WebhookSecrets"},
+        "AlarmTopicArn": {"Ref": "AlarmTopic"},
+    }
