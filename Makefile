@@ -22,26 +22,23 @@ lint: .venv/dev.ready .venv/sam.ready
 format: .venv/dev.ready
 	ruff check --fix . && ruff format .
 
-build: .venv/sam.ready
+build: .venv/dev.ready .venv/sam.ready
 	$(VENV)/sam/bin/sam build
 
 # Versions and hashes of everything, for Python 3.11 and newer, from the *.in files.
-lock: .venv/uv.ready
-	$(foreach name,functions/requirements requirements/dev requirements/sandbox requirements/sam requirements/uv,\
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+lock: .venv/dev.ready
+	$(foreach name,functions/requirements requirements/dev requirements/sandbox requirements/sam,\
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
 	$(if $(findstring functions,$(name)),,-c functions/requirements.txt) $(name).in -o $(name).txt &&) true
 
-.venv/uv.ready: requirements/uv.txt
-	$(PYTHON) -m venv .venv
-	pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
-
-.venv/sandbox.ready .venv/dev.ready: .venv/%.ready: requirements/%.txt .venv/uv.ready
-	uv pip install -q --python $(VENV) --require-hashes -r $< && touch $@
+.venv/sandbox.ready .venv/dev.ready: .venv/%.ready: requirements/%.txt
+	test -x $(VENV)/bin/pip || $(PYTHON) -m venv .venv
+	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
 
 # Apart, because they hold boto3 and pydantic back.
-.venv/sam.ready: requirements/sam.txt .venv/uv.ready
-	uv venv -q --clear --python $(VENV)/bin/python $(VENV)/sam
-	uv pip install -q --python $(VENV)/sam --require-hashes -r $< && touch $@
+.venv/sam.ready: requirements/sam.txt
+	$(PYTHON) -m venv --clear $(VENV)/sam
+	$(VENV)/sam/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
 
 # Without npm the tests that need it say so.
 tests/e2e/node_modules: tests/e2e/package-lock.json
