@@ -6,29 +6,31 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 export SAM_CLI_TELEMETRY := 0
 export PATH := $(VENV)/bin:$(PATH)
+# uv knows the public certificate authorities, the machine perhaps one more.
+export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,0)
 export PY ARCH
 
 .PHONY: demo test lint format build lock
 demo: .venv/sandbox.ready
 	python -m sandbox $(if $(ONCE),--once,--demo)
 
-test: .venv/dev.ready tests/e2e/node_modules
+test: .venv/sam.ready tests/e2e/node_modules
 	python -m pytest -n auto $(ARGS)
 
-lint: .venv/dev.ready .venv/sam.ready
+lint: .venv/sam.ready
 	ruff check . && ruff format --check . && mypy functions sandbox
 	$(VENV)/sam/bin/sam validate --lint && $(VENV)/sam/bin/cfn-lint template.yaml
 
 format: .venv/dev.ready
 	ruff check --fix . && ruff format .
 
-build: .venv/dev.ready .venv/sam.ready
+build: .venv/sam.ready
 	$(VENV)/sam/bin/sam build
 
 # Versions and hashes of everything, for Python 3.11 and newer, from the *.in files.
 lock: .venv/dev.ready
 	$(foreach name,functions/requirements requirements/dev requirements/sandbox requirements/sam,\
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-header --no-emit-index-url \
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	$(if $(findstring functions,$(name)),,-c functions/requirements.txt) $(name).in -o $(name).txt &&) true
 
 .venv/sandbox.ready .venv/dev.ready: .venv/%.ready: requirements/%.txt
@@ -36,9 +38,9 @@ lock: .venv/dev.ready
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
 
 # Apart, because they hold boto3 and pydantic back.
-.venv/sam.ready: requirements/sam.txt
-	$(PYTHON) -m venv --clear $(VENV)/sam
-	$(VENV)/sam/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
+.venv/sam.ready: requirements/sam.txt .venv/dev.ready
+	uv venv -q --clear --python $(VENV)/bin/python $(VENV)/sam
+	uv pip install -q --python $(VENV)/sam --require-hashes -r $< && touch $@
 
 # Without npm the tests that need it say so.
 tests/e2e/node_modules: tests/e2e/package-lock.json
