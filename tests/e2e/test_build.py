@@ -60,7 +60,7 @@ def test_the_artifact_is_small(built: tuple[Path, str]) -> None:
 
 
 def test_byte_code_is_shipped(built: tuple[Path, str]) -> None:
-    """Every module has byte code of its interpreter that no file time can invalidate, naming where Lambda unpacks it."""
+    """Every module has byte code of its interpreter valid whatever file times say, that names the place on Lambda."""
     folder, _ = built
     artifact = folder / "CheckoutFunction"
     for source in artifact.rglob("*.py"):
@@ -88,7 +88,7 @@ def test_what_is_built_runs(built: tuple[Path, str]) -> None:
 
 
 def test_without_the_runtimes_python_the_build_says_so(tmp_path: Path) -> None:
-    """A python3.13 that is only a name, as version managers leave behind, is none: built without byte code, and told."""
+    """A python3.13 that is only a name, as version managers leave it, is none: no byte code, and a word about it."""
     functions = _copy(tmp_path)
     names_only = tmp_path / "shims"
     names_only.mkdir()

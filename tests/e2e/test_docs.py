@@ -1,0 +1,116 @@
+"""What the documents say is run: every command that needs no AWS account, every sum, every code."""
+
+import json
+import re
+import shutil
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from sandbox.template import ROOT
+from tests.e2e.conftest import Sandbox, shell
+
+README = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
+DEPLOY = BLOCK.findall(README.partition("## Deploy")[2].partition("\n## ")[0])
+MAKE = BLOCK.findall(README.partition("## Try it")[2].partition("\n## ")[0])
+RUNNABLE = [
+    pytest.param(block, id=f"{path.name}-{number}")
+    for path in (ROOT / "README.md", ROOT / "docs/sandbox.md")
+    for number, block in enumerate(BLOCK.findall(path.read_text()))
+    if block not in DEPLOY + MAKE
+]
+
+
+def run(block: str, sandbox: Sandbox) -> str:
+    for name in ("curl", "openssl"):
+        if shutil.which(name) is None:
+            pytest.skip(f"needs {name}")
+    for written, here in (("http://localhost:8001", sandbox.api), ("http://localhost:8002", sandbox.pocketsflow)):
+        block = block.replace(written, here)
+    told = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.replace("curl ", "curl --noproxy '*' --fail-with-body ")],
+        env=shell(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stdout + told.stderr
+    return told.stdout
+
+
+@pytest.mark.parametrize("block", RUNNABLE)
+def test_commands_run(sandbox: Sandbox, block: str) -> None:
+    """Copied from the page into a shell, every command succeeds."""
+    assert run(block, sandbox)
+
+
+def test_the_checkout_call_answers_as_shown(sandbox: Sandbox) -> None:
+    """The answer has the fields of the one that is printed below the call."""
+    section = README.partition("## Ask for a checkout")[2]
+    shown = json.loads(section.partition("```json\n")[2].partition("```")[0])
+    answer = json.loads(run(BLOCK.findall(section)[0], sandbox))
+    assert answer.keys() == shown.keys()
+    for name, value in shown.items():
+        assert (
+            re.sub(r"[0-9a-z]{24,}", "", value).rpartition("/")[2]
+            == re.sub(r"[0-9a-z]{24,}", "", answer[name]).rpartition("/")[2]
+        )
+
+
+def test_the_delivery_by_hand_is_recorded(sandbox: Sandbox) -> None:
+    """The signature made with openssl verifies, and the answer carries an outcome of the table."""
+    section = README.partition("## Receive webhooks")[2]
+    assert json.loads(run(BLOCK.findall(section)[0], sandbox)) == {"received": True, "outcome": "recorded"}
+
+
+def test_two_commands_and_ci() -> None:
+    """The two commands are targets of the Makefile, and CI runs the tests by the same one."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert MAKE == ["make demo\nmake test\n"]
+    for target in ("demo", "test", "lint", "build"):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+        assert f"make {target}" in README
+    assert {"make lint", "make test"} <= set((ROOT / ".ci/run").read_text().splitlines())
+
+
+def test_five_commands_deploy() -> None:
+    """The commands that need an account are five, and name outputs and files that exist."""
+    [block] = DEPLOY
+    assert len(block.splitlines()) == 5
+    outputs = (ROOT / "template.yaml").read_text().partition("\nOutputs:\n")[2]
+    for name in re.findall(r"\$(\w+)", block):
+        assert f"\n  {name}:\n" in f"\n{outputs}"
+
+
+def test_every_code_is_documented() -> None:
+    """Each error code and outcome that the functions can answer stands in the README."""
+    source = "".join(path.read_text() for path in [*ROOT.glob("functions/*.py"), ROOT / "functions/payments/ledger.py"])
+    codes = set(re.findall(r'(?:_refused\(|problem\(\s*\d+, |_Misconfigured\(|\d{3}, )\s*(?:\d+, )?"(\w+)"', source))
+    codes |= set(re.findall(r'"(\w+)"', re.search(r"Outcome = Literal\[(.*?)\]", source)[1]))  # type: ignore[index]
+    assert len(codes) > 15
+    assert [code for code in sorted(codes) if f"`{code}`" not in README] == []
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link and picture is a file."""
+    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+        for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", path.read_text()):
+            assert (Path(path.parent) / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_sums_are_right() -> None:
+    """Each line of the cost tables is the product it shows, and each sum the sum of its lines."""
+    for table in README.partition("## Cost")[2].partition("\n## ")[0].split("| | | $ |")[1:]:
+        total = Decimal(0)
+        for line in re.findall(r"^\| (?!-).*\|$", table, re.MULTILINE):
+            name, product, price = (cell.strip(" *") for cell in line.strip("|").split("|"))
+            if name == "sum":
+                assert Decimal(price) == total
+                break
+            exact = Decimal(1)
+            for factor in product.split(" × "):
+                exact *= Decimal(re.match(r"[\d.,]+", factor)[0].replace(",", ""))  # type: ignore[index]
+            assert abs(exact - Decimal(price)) <= Decimal("0.005"), name
+            total += Decimal(price)
+        else:
+            raise AssertionError("no sum")
