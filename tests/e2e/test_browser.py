@@ -1,8 +1,10 @@
 """A buyer in a real browser: the demo shop, Pocketsflow's page, and a thank-you page that tells the truth."""
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
+from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from sandbox.template import ROOT
@@ -21,6 +23,11 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
+    driver = subprocess.run(
+        (*compute_driver_executable()[:1], "--version"), capture_output=True, text=True, check=False
+    )
+    if driver.returncode != 0:
+        pytest.skip(f"playwright's driver does not start: {driver.stderr.strip()}")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         yield browser
