@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.template import ROOT
-from tests.e2e.conftest import Sandbox, shell
+from tests.e2e.conftest import Sandbox, http, shell
 
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
@@ -80,6 +80,20 @@ def test_five_commands_deploy() -> None:
     outputs = (ROOT / "template.yaml").read_text().partition("\nOutputs:\n")[2]
     for name in re.findall(r"\$(\w+)", block):
         assert f"\n  {name}:\n" in f"\n{outputs}"
+
+
+def test_the_webhook_is_registered_as_shown(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The registration of the deployment, against the fake: an endpoint at the stack's address, its secret shown."""
+    [command] = [line for line in DEPLOY[0].splitlines() if line.startswith("curl")]
+    (tmp_path / "key.txt").write_text("Authorization: Bearer pk_test_sandbox")
+    command = command.replace("@key.txt", f"@{tmp_path}/key.txt").replace(
+        "https://api.pocketsflow.com", sandbox.pocketsflow
+    )
+    endpoint = json.loads(run(f"WebhookUrl={sandbox.api}/elsewhere\n{command}", sandbox))
+    assert endpoint["url"] == f"{sandbox.api}/elsewhere"
+    assert endpoint["secret"].startswith("whsec_")
+    key = {"Authorization": "Bearer pk_test_sandbox"}
+    http.delete(f"{sandbox.pocketsflow}/webhooks/{endpoint['_id']}", headers=key, timeout=15).raise_for_status()
 
 
 def test_every_code_is_documented() -> None:

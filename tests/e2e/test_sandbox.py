@@ -1,8 +1,13 @@
 """The whole way of an order over HTTP: real handlers, moto, a fake Pocketsflow."""
 
+import fcntl
+import os
+import pty
+import re
 import socket
 import subprocess
 import sys
+import termios
 import uuid
 
 import pytest
@@ -24,6 +29,33 @@ def test_a_status_address_that_works(sandbox: Sandbox) -> None:
     """`statusUrl` of the answer is where the status is."""
     created = sandbox.checkout().json()
     assert http.get(created["statusUrl"], timeout=15).json()["orderId"] == created["orderId"]
+
+
+def test_the_six_fields_reach_pocketsflow(sandbox: Sandbox) -> None:
+    """What the page gave is what Pocketsflow got, and what it did not give is absent."""
+    full = {
+        "sku": "course",
+        "successUrl": f"{sandbox.shop}/thank-you.html?from=mail#top",
+        "cancelUrl": f"{sandbox.shop}/cancel.html",
+        "customerEmail": "jane@example.com",
+        "discountCode": "SAVE10",
+        "metadata": {"cart": "7"},
+    }
+    for given in (full, {"sku": "course"}):
+        created = sandbox.checkout(given).json()
+        order_id = created["orderId"]
+        session = http.get(f"{sandbox.pocketsflow}/_sandbox/sessions/{created['sessionId']}", timeout=15).json()
+        page = f"{sandbox.shop}/thank-you.html"
+        expected = {
+            "productId": "000000000000000000c0ffee",
+            "successUrl": f"{page}?from=mail&order_id={order_id}#top"
+            if given is full
+            else f"{page}?order_id={order_id}",
+            "cancelUrl": f"{sandbox.shop}/cancel.html?order_id={order_id}",
+            "metadata": {**given.get("metadata", {}), "external_order_id": order_id},
+        }
+        expected |= {name: given[name] for name in ("customerEmail", "discountCode") if name in given}
+        assert session["request"] == expected
 
 
 def test_a_duplicate_delivery(sandbox: Sandbox) -> None:
@@ -180,6 +212,35 @@ def test_once(sandbox: Sandbox) -> None:
         '"status": "paid"',
     ):
         assert step in told.stdout
+
+
+def test_the_demo_without_a_terminal() -> None:
+    """`--demo` in a pipe ends after its purchase, with 0."""
+    told = subprocess.run(
+        [sys.executable, "-m", "sandbox", "--demo", "--port", "0"],
+        cwd=ROOT, env=shell(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert (told.returncode, "Open http" in told.stdout) == (0, False)
+    assert "Paid and settled" in told.stdout
+
+
+def test_the_demo_in_a_terminal() -> None:
+    """`--demo` at a terminal serves on, says which address to open, and ends with Ctrl-C typed there."""
+    main, terminal = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sandbox", "--demo", "--port", "0"],
+        cwd=ROOT, env=shell(), stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  # one system call
+    )  # fmt: skip
+    os.close(terminal)
+    shown = b""
+    while b"Ctrl-C ends everything" not in shown:
+        shown += os.read(main, 4096)
+    [address] = re.findall(rb"Open (http://\S+) and buy", shown)
+    assert http.get(address.decode(), timeout=15).status_code == 200
+    os.write(main, b"\x03")
+    assert process.wait(timeout=15) == 0
+    os.close(main)
 
 
 def test_a_port_in_use() -> None:

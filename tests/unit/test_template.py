@@ -350,31 +350,39 @@ def test_routes():
     assert not resources("AWS::Lambda::Url")
 
 
+BROWSER_ROUTES = {"POST /checkout": pocketsflow.WAIT_SECONDS + 0.5, "GET /orders/{orderId}": 0.25}
+"""Seconds that a call takes at the slowest that is usual: all the time given to Pocketsflow and half a second for the
+ledger; a quarter of a second for one read."""
+
+
 def test_throttles_on_every_route_but_the_webhook():
-    """A throttled delivery is a lost delivery; what a browser can call is bounded."""
+    """A throttled delivery is a lost delivery; what a browser can call is bounded, in literal numbers."""
     settings = stage()["RouteSettings"]
-    assert settings.keys() == ROUTES.keys() - {"POST /webhooks/pocketsflow"}
-    for route, prefix in (("POST /checkout", "Checkout"), ("GET /orders/{orderId}", "Status")):
-        assert settings[route] == {
-            "ThrottlingRateLimit": {"Ref": f"{prefix}Rate"},
-            "ThrottlingBurstLimit": {"Ref": f"{prefix}Burst"},
-        }
+    assert settings.keys() == BROWSER_ROUTES.keys() == ROUTES.keys() - {"POST /webhooks/pocketsflow"}
+    for route in settings.values():
+        condition, *limits = route["Fn::If"]
+        assert condition == "HasLargeQuota"
+        for limit in limits:
+            assert limit.keys() == {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
+            assert all(isinstance(number, int | float) and number > 0 for number in limit.values())
     assert "DefaultRouteSettings" not in stage()
 
 
-def test_browsers_leave_room_for_the_webhook():
-    """By default browser traffic occupies at most five executions, however it comes.
+@pytest.mark.parametrize(("large", "quota"), [(False, 10), (True, 1000)])
+def test_browsers_leave_half_of_the_account_to_the_webhook(large: bool, quota: int):
+    """Browser traffic occupies at most half of the account's executions, however it comes.
 
-    A new account runs ten at once, and half are to be free for the webhook. A throttle is a bucket: of the calls that
-    come within a call's duration d it lets `burst` through at once and refills `rate * d`, so that at most
-    burst + rate * d run at one moment (Little's law for the steady part, rate * d, and the bucket on top). For d stand
-    the slowest that is usual: all the time given to Pocketsflow and half a second for the ledger, and a quarter of a
-    second for one read.
+    A throttle is a bucket: of the calls that come within a call's duration d it lets `burst` through at once and
+    refills `rate * d`, so that at most burst + rate * d run at one moment (Little's law for the steady part, and the
+    bucket on top).
     """
-    durations = {"Checkout": pocketsflow.WAIT_SECONDS + 0.5, "Status": 0.25}
-    default = {name: PARAMETERS[name]["Default"] for name in PARAMETERS}
-    running = sum(default[f"{name}Burst"] + default[f"{name}Rate"] * time for name, time in durations.items())
-    assert running <= 5
+    assert quota in PARAMETERS["AccountConcurrency"]["AllowedValues"]
+    assert PARAMETERS["AccountConcurrency"]["Default"] == 10
+    running = 0.0
+    for route, seconds in BROWSER_ROUTES.items():
+        limit = stage()["RouteSettings"][route]["Fn::If"][1 if large else 2]
+        running += limit["ThrottlingBurstLimit"] + limit["ThrottlingRateLimit"] * seconds
+    assert running <= quota / 2
 
 
 def test_cors_by_parameter():
