@@ -45,7 +45,10 @@ def handler(event: http.Event, _context: object) -> http.Answer:
 
 
 def _checkout(event: http.Event, now: datetime) -> http.Answer:
-    request = _read(event)
+    try:
+        request = _read(event)
+    except checkout_request.DefaultNotAllowed:
+        return _misconfigured("return_address_not_allowed")
     if not isinstance(request, CheckoutRequest):
         return request
     idempotency_key = http.header(event, "idempotency-key").lower()
@@ -54,8 +57,7 @@ def _checkout(event: http.Event, now: datetime) -> http.Answer:
     try:
         api_key = _api_key(now)
     except _Misconfigured as error:
-        needs_attention(error.code)
-        return http.problem(503, error.code, "This shop is not set up to take payments yet.")
+        return _misconfigured(error.code)
     order = ledger.Order(orders.new_id(now), request.item, request.customer_email, request.metadata)
     match ledger.open_order(order, _scoped(idempotency_key, event), request.fingerprint, now):
         case ledger.KeyReused():
@@ -133,6 +135,11 @@ def _api_key(now: datetime) -> str:
     return keys[0]
 
 
+def _misconfigured(code: str) -> http.Answer:
+    needs_attention(code)
+    return http.problem(503, code, "This shop is not set up to take payments yet.")
+
+
 def _scoped(idempotency_key: str, event: http.Event) -> str | None:
     """One shop's keys are not another's. Hashed: whatever the headers hold, it fits a table key."""
     if not idempotency_key:
@@ -143,9 +150,8 @@ def _scoped(idempotency_key: str, event: http.Event) -> str | None:
 
 def _created(event: http.Event, order_id: str, session_id: str, url: str) -> http.Answer:
     scheme = "http" if SANDBOX else "https"
-    base = f"{scheme}://{event['requestContext']['domainName']}{event['rawPath'].removesuffix('/checkout')}"
-    content = {"orderId": order_id, "sessionId": session_id, "url": url, "statusUrl": f"{base}/orders/{order_id}"}
-    return http.answer(201, content)
+    status_url = f"{scheme}://{event['requestContext']['domainName']}/orders/{order_id}"
+    return http.answer(201, {"orderId": order_id, "sessionId": session_id, "url": url, "statusUrl": status_url})
 
 
 def _refused(code: str, status: int, detail: str, retry_after: int | None = None, errors: Any = None) -> http.Answer:

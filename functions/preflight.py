@@ -13,7 +13,8 @@ import requests
 from payments import addresses, catalogue
 from payments.telemetry import logger
 
-ADDRESSES = [*os.environ["ALLOWED_ORIGINS"].split(","), os.environ["SUCCESS_URL"], os.environ["CANCEL_URL"]]
+ORIGINS = os.environ["ALLOWED_ORIGINS"].split(",")
+RETURN_ADDRESSES = [os.environ["SUCCESS_URL"], os.environ["CANCEL_URL"]]
 CATALOGUE = Path(__file__).parent / "catalogue.json"
 
 
@@ -40,6 +41,8 @@ def _obstacle() -> str | None:
         return "Mode=live needs products in functions/catalogue.json"
     if catalogue.is_sample(items):
         return "Mode=live: functions/catalogue.json still holds sample products"
-    if any(addresses.origin(address, loopback=False) is None for address in ADDRESSES):
-        return "Mode=live: AllowedOrigins, SuccessUrl and CancelUrl must be https addresses"
+    if any(addresses.origin(origin, loopback=False) is None for origin in ORIGINS):
+        return "Mode=live: AllowedOrigins must be https addresses"
+    if not all(addresses.allowed(address, ORIGINS, loopback=False) for address in RETURN_ADDRESSES):
+        return "Mode=live: SuccessUrl and CancelUrl must be on one of AllowedOrigins"
     return None

@@ -5,19 +5,27 @@ Pocketsflow tries once, for five seconds, and never again: after the signature h
 
 import os
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, Protocol
 
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
 from payments import events, http, ledger, secrets, signature
 from payments.telemetry import count, logger, metrics, needs_attention, where
 
 WEBHOOK_SECRETS_ARN = os.environ["WEBHOOK_SECRETS_ARN"]
 MAX_BODY = 256 * 1024
+LAST_WRITE_MILLIS = 1_200
+"""What one more write may take, its second try included."""
+
+
+class Context(Protocol):
+    """What is asked of Lambda's context."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
 
 
 @metrics.log_metrics
-def handler(event: http.Event, _context: object) -> http.Answer:
+def handler(event: http.Event, context: Context) -> http.Answer:
     now = datetime.now(UTC)
     try:
         body = http.raw_body(event, MAX_BODY)
@@ -34,7 +42,7 @@ def handler(event: http.Event, _context: object) -> http.Answer:
         return http.problem(503, "webhook_secret_missing", "This stack has no webhook secret yet.")
     if verdict == "invalid":
         return _refused(401, "invalid_signature", "X-Pocketsflow-Signature does not sign this body.")
-    return _store(event, body, now)
+    return _store(event, body, now, context)
 
 
 def _verify(body: bytes, given: str, now: datetime) -> Literal["valid", "invalid", "no_secret"]:
@@ -48,16 +56,18 @@ def _verify(body: bytes, given: str, now: datetime) -> Literal["valid", "invalid
     return "invalid" if known else "no_secret"
 
 
-def _store(event: http.Event, body: bytes, now: datetime) -> http.Answer:
+def _store(event: http.Event, body: bytes, now: datetime, context: Context) -> http.Answer:
     name, sent_at = (_claimed(event, header) for header in ("x-pocketsflow-event", "x-pocketsflow-timestamp"))
     try:
         outcome = _record(body, name, sent_at, now)
-    except BotoCoreError as error:  # DynamoDB is out of reach, so there is nowhere to keep the body either
-        needs_attention("ledger_unavailable", error=where(error))
-        return http.problem(503, "ledger_unavailable", "The event could not be stored.")
-    except Exception as error:  # noqa: BLE001  # nobody sends this body again: whatever is wrong with us, keep it
+    except Exception as error:  # noqa: BLE001  # nobody sends this body again: whatever went wrong, keep it
         needs_attention("fact_not_recorded", error=where(error))
-        ledger.keep(body, "error", name, sent_at, now)
+        if context.get_remaining_time_in_millis() < LAST_WRITE_MILLIS:
+            return _unavailable()
+        try:
+            ledger.keep(body, "error", name, sent_at, now)
+        except (BotoCoreError, ClientError):
+            return _unavailable()
         outcome = "recorded"
     count(outcome)
     return http.answer(200, {"received": True, "outcome": outcome})
@@ -74,11 +84,16 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outco
         return "recorded"
     outcome = ledger.record(fact, body, now, source="webhook")
     ids = {"order_id": fact.order_id, "fact": ledger.fact_name(fact)}
-    if outcome in ("second_payment", "mismatched", "unmatched"):
+    # A sale that names no order of this stage was made elsewhere in the same account: kept, but nobody's emergency.
+    if outcome in ("second_payment", "mismatched") or (outcome == "unmatched" and fact.order_id):
         needs_attention(outcome, **ids)
     else:
         logger.info(outcome, extra=ids)
     return outcome
+
+
+def _unavailable() -> http.Answer:
+    return http.problem(503, "ledger_unavailable", "The event could not be stored.")
 
 
 def _claimed(event: http.Event, header: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import moto  # before any client is made: only then are clients of modules intercepted
 import pytest
-from werkzeug.wrappers import Request, Response
+from werkzeug.wrappers import Request
 
 from sandbox import aws
 from sandbox.servers import Server
@@ -106,8 +106,9 @@ class Provider:
         self.received.append(request.get_json())
         self.authorizations.append(request.headers["Authorization"])
         time.sleep(self.delay_seconds)
-        body = self.body if isinstance(self.body, str | bytes) else json.dumps(self.body)
-        return Response(body, self.status, self.headers, content_type="application/json")(environ, start_response)
+        body = self.body if isinstance(self.body, str) else json.dumps(self.body)
+        start_response(f"{self.status} .", [("Content-Type", "application/json"), *self.headers.items()])
+        return [body.encode()]
 
 
 @pytest.fixture

@@ -25,6 +25,10 @@ _DISCOUNT_CODE = re.compile(r"[!-~]([ -~]{0,62}[!-~])?")
 Errors = list[dict[str, str]]
 
 
+class DefaultNotAllowed(Exception):
+    """The stack's own return address is on none of its allowed origins: for the merchant to mend, not the caller."""
+
+
 @dataclass(frozen=True, slots=True)
 class CheckoutRequest:
     item: Item
@@ -111,6 +115,8 @@ def _address(given: Mapping[str, Any], field: str, default: str, rules: Rules, e
     address = given.get(field, default)
     if addresses.allowed(address, rules.origins, rules.loopback):
         return str(address)
+    if field not in given:
+        raise DefaultNotAllowed
     errors.append(_error(field, "must be an absolute https address on one of the shop's allowed origins"))
     return default
 

@@ -85,7 +85,9 @@ def parse(body: bytes, header: str) -> Fact:
         case "order.refunded":
             return _refund(content, confirmed=bool(signed_names)) or Unknown("misfit")
         case "customer.subscription.created":
-            return _subscription(content, confirmed=bool(signed_names)) or Unknown("other_event")
+            if _order_id(content) is None:  # the beginning of a subscription that was sold elsewhere
+                return Unknown("other_event")
+            return _subscription(content, confirmed=bool(signed_names)) or Unknown("misfit")
     return Unknown("other_event")
 
 
@@ -97,8 +99,8 @@ def _signed_names(content: dict[str, Any]) -> list[Any]:
 
 
 def _payment(content: dict[str, Any], confirmed: bool) -> Payment | None:
-    product, order = _object(content, "product"), _object(content, "order")
-    if content.get("refund") is not None or not isinstance(content.get("amount"), Decimal):
+    product, order, amount = _object(content, "product"), _object(content, "order"), content.get("amount")
+    if content.get("refund") is not None or not isinstance(amount, Decimal) or amount < 0:
         return None
     if not _named(product) or not _named(order):
         return None
@@ -108,7 +110,7 @@ def _payment(content: dict[str, Any], confirmed: bool) -> Payment | None:
         order_id=_order_id(content),
         product_id=_id(product["id"]),
         variant_id=_id(product["variantId"]) if _text(product.get("variantId")) else None,
-        amount=_amount(content["amount"]),
+        amount=_amount(amount),
         amount_before_tax=_amount(content.get("amountBeforeTax")),
         currency=_word(content.get("currency")),
         email=_email(content),
@@ -140,7 +142,9 @@ def _subscription(content: dict[str, Any], confirmed: bool) -> Payment | None:
     `subscriptionCustomer`, so a `deleted` or unpaid one sent under this name starts nothing."""
     offer, state = _object(content, "subscription"), _object(content, "subscriptionCustomer")
     customer_id, order_id = content.get("subscriptionCustomerId"), _order_id(content)
-    live = state.get("active") is True and _word(state.get("status")) in _LIVE_STATES
+    live = (
+        state.get("active") is True and state.get("paused") is not True and _word(state.get("status")) in _LIVE_STATES
+    )
     if not (live and order_id and _text(customer_id) and _named(offer)):
         return None
     return Payment(

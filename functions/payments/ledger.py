@@ -34,8 +34,10 @@ TABLE = os.environ["TABLE_NAME"]
 
 MAX_FACTS = 100
 """On one item: no stream of refunds makes an item too large to write. More are kept as raw bodies."""
-MAX_INLINE_BODY = 3_000
-"""Bytes of a raw body that lie beside its fact: a hundred of them fit DynamoDB's 400 kB; real bodies have 1 to 2 kB."""
+MAX_PAYMENTS_BESIDE = 10
+"""Facts more that only payments may add: no number of refunds shuts a payment out."""
+MAX_INLINE_BODY = 2_500
+"""Bytes of a raw body that lie beside its fact: all of them fit DynamoDB's 400 kB; real bodies have 1 to 2 kB."""
 MAX_ARRIVALS = 100
 LOCK = timedelta(seconds=10)
 """How long a checkout in flight keeps its Idempotency-Key: longer than the function can run."""
@@ -202,16 +204,20 @@ def record(fact: Payment | Refund | RefundClaim, body: bytes, now: datetime, sou
     write = _fact_write(f"order#{fact.order_id}", name, fields)
     write["ConditionExpression"] += " AND attribute_exists(created_at)"
     try:
-        before = _plain(_client.update_item(**write)["Attributes"])
+        order = _plain(_client.update_item(**write)["Attributes"])
     except _client.exceptions.ConditionalCheckFailedException as failed:
-        old = _old_item(failed)
-        return _refused(old, name, fields, body, now) if old else _record_sale(fact, name, fields, body, now)
+        order = _plain(_old_item(failed))
+        if not order:
+            return _record_sale(fact, name, fields, body, now)
+        if not _is_own(failed, order.get(name), fields):
+            return _refused(order, name, fields, body, now)
     if not isinstance(fact, Payment):
         return "recorded"
-    item, facts, payments = _item(before), _facts(before), before.get("payments", [])
+    item, facts, payments = _item(order), _facts(order), order.get("payments", [])
     if not orders.fits(item, fields):
         return "mismatched"
-    return "second_payment" if any(orders.fits(item, facts[earlier]) for earlier in payments) else "settled"
+    earlier = payments[: payments.index(name)] if name in payments else payments
+    return "second_payment" if any(orders.fits(item, facts[other]) for other in earlier) else "settled"
 
 
 def keep(body: bytes, reason: str, event: str, sent_at: str, now: datetime) -> None:
@@ -259,7 +265,9 @@ def _record_sale(
     try:
         _client.update_item(**_fact_write(f"sale#{fields['payment_id']}", name, fields))
     except _client.exceptions.ConditionalCheckFailedException as failed:
-        return _refused(_old_item(failed), name, fields, body, now)
+        sale = _plain(_old_item(failed))
+        if not _is_own(failed, sale.get(name), fields):
+            return _refused(sale, name, fields, body, now)
     return "unmatched" if isinstance(fact, Payment) or fact.order_id else "recorded"
 
 
@@ -279,18 +287,32 @@ def _fact_write(pk: str, name: str, fields: Mapping[str, Any]) -> dict[str, Any]
             "SET #fact = :fact, payments = list_append(if_not_exists(payments, :none), :name)"
             " ADD rev :one REMOVE open_day"
         )
-        write["ExpressionAttributeValues"] |= {":none": {"L": []}, ":name": {"L": [{"S": name}]}}
+        write["ExpressionAttributeValues"] |= {
+            ":none": {"L": []},
+            ":name": {"L": [{"S": name}]},
+            ":most": {"N": str(MAX_FACTS + MAX_PAYMENTS_BESIDE)},
+        }
     return write
 
 
 def _refused(item: Mapping[str, Any], name: str, fields: Mapping[str, Any], body: bytes, now: datetime) -> Outcome:
-    """Why a fact was not added to an item that is there: it was known, or the item is full."""
-    if name in item:
-        return "redelivered"
-    needs_attention("item_full", item=item["pk"]["S"], fact=name)
-    if "raw" in fields:  # a large body is kept already
-        keep(body, "item_full", event=name, sent_at="", now=now)
-    return "recorded"
+    """Why a fact was not added to an item that is there: it was known, or the item is full.
+
+    What is known may have come in other words, which are kept: nobody has judged yet which of the two is right.
+    """
+    known = item.get(name)
+    if known is None:
+        needs_attention("item_full", item=item["pk"], fact=name)
+    if "raw" in fields and (known is None or known.get("raw") != fields["raw"]):  # a large body is kept already
+        keep(body, "other_words" if known else "item_full", event=name, sent_at="", now=now)
+    return "redelivered" if known else "recorded"
+
+
+def _is_own(failed: ClientError, known: Mapping[str, Any] | None, fields: Mapping[str, Any]) -> bool:
+    """Whether the fact in the way was written by this very call: DynamoDB's answer was lost, and botocore has sent
+    the write again."""
+    sent_again = failed.response["ResponseMetadata"]["RetryAttempts"] > 0
+    return sent_again and known is not None and all(known[name] == fields[name] for name in ("at", "source"))
 
 
 def _fact_fields(fact: Payment | Refund | RefundClaim, body: bytes, now: datetime, source: str) -> dict[str, Any]:

@@ -52,6 +52,8 @@ def create_session(api_key: str, checkout: Mapping[str, Any]) -> Session:
         response, content = call.submit(_post, api_key, checkout).result(WAIT_SECONDS)
     except (requests.RequestException, HTTPError, TimeoutError):
         raise CheckoutFailed("unreachable") from None
+    except ValueError:  # requests looks into a redirect that it is told not to follow
+        raise CheckoutFailed("unexpected") from None
     finally:
         call.shutdown(wait=False)
     _check(response)

@@ -16,6 +16,9 @@ turned into a flood of reads."""
 LAST_GOOD = timedelta(hours=1)
 """How long a copy serves while Secrets Manager is out of reach."""
 
+TRIES = 2
+"""Here and not in botocore, which would wait for up to a second in between."""
+
 _MIN_LENGTH = 20  # shorter than any key Pocketsflow makes: whsec_xxx, pk_test_..., changeme
 
 _client = aws.client("secretsmanager")
@@ -47,17 +50,21 @@ def read(arn: str, prefix: str, now: datetime, max_age: timedelta = MAX_AGE) -> 
 
 
 def _refreshed(arn: str, copy: _Copy | None, now: datetime) -> _Copy:
-    try:
-        value = _client.get_secret_value(SecretId=arn).get("SecretString", "")
-    except _client.exceptions.ResourceNotFoundException:
-        value = ""  # created by the template, never filled
-    except (BotoCoreError, ClientError) as error:
-        needs_attention("secret_unreachable", error=where(error))
-        if copy is None or now - copy.read_at >= LAST_GOOD:
-            raise Unavailable from None
-        return _Copy(copy.words, copy.read_at, tried_at=now)
-    return _Copy(value.split(), read_at=now, tried_at=now)
+    for tries_left in reversed(range(TRIES)):
+        try:
+            value = _client.get_secret_value(SecretId=arn).get("SecretString", "")
+        except _client.exceptions.ResourceNotFoundException:
+            return _Copy([], read_at=now, tried_at=now)  # created by the template, never filled
+        except (BotoCoreError, ClientError) as error:
+            if not tries_left:
+                needs_attention("secret_unreachable", error=where(error))
+        else:
+            return _Copy(value.split(), read_at=now, tried_at=now)
+    if copy is None or now - copy.read_at >= LAST_GOOD:
+        raise Unavailable
+    return _Copy(copy.words, copy.read_at, tried_at=now)
 
 
 def _usable(word: str) -> bool:
-    return SANDBOX or len(word) >= _MIN_LENGTH
+    # A key copied from where it is shown in part has dots or bullets that no HTTP header can carry.
+    return word.isascii() and word.isprintable() and (SANDBOX or len(word) >= _MIN_LENGTH)

@@ -328,6 +328,8 @@ def test_a_key_is_kept_for_a_day(cloud: Aws, provider: Provider) -> None:
         ({"body": "x" * 100_000}, 502, "pocketsflow_unexpected"),
         ({"status": 302, "headers": {"Location": "https://evil.example"}}, 502, "pocketsflow_unexpected"),
         ({"status": 201, "body": ""}, 502, "pocketsflow_unexpected"),
+        ({"status": 302, "headers": {"Location": "http://[bad"}}, 502, "pocketsflow_unexpected"),
+        ({"status": 302, "headers": {"Location": "\xff\xfe"}}, 502, "pocketsflow_unexpected"),
     ],
 )
 def test_pocketsflow_gives_no_usable_session(
@@ -409,6 +411,8 @@ def test_pocketsflow_is_not_there(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -
         (" ", "api_key_missing"),
         ("pk_test_xxx", "api_key_missing"),
         ("whsec_0123456789abcdef", "api_key_missing"),
+        ("pk_test_abcd••••••••wxyz", "api_key_missing"),
+        ("pk_test_0123456789ab\x01", "api_key_missing"),
         ("pk_live_0123456789abcdef", "api_key_mode_mismatch"),
     ],
 )
@@ -424,6 +428,17 @@ def test_no_key_that_fits(
     assert (found, problem["code"]) == (503, code)
     assert (provider.received, cloud.items()) == ([], {})
     assert code in log.getvalue()
+
+
+def test_return_addresses_of_the_stack_that_are_not_allowed(
+    cloud: Aws, provider: Provider, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """www or not www: the merchant's slip is not blamed on the caller, and does not hurt one who names good pages."""
+    monkeypatch.setattr(checkout, "RULES", replace(checkout.RULES, success_url="https://www.shop.example/ok"))
+    code, problem = ask()
+    assert (code, problem["code"]) == (503, "return_address_not_allowed")
+    assert '"ERROR"' in log.getvalue()
+    assert ask({"productId": PRODUCT, "successUrl": "https://shop.example/ok"})[0] == 201
 
 
 def test_a_live_stack_without_a_catalogue_sells_nothing(

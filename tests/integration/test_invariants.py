@@ -11,7 +11,9 @@ import botocore.exceptions
 import pytest
 
 import webhook
-from payments import events, ledger, secrets, telemetry
+from payments import events, ledger, orders, secrets, telemetry
+from payments.catalogue import Item
+from sandbox.worker import Context
 from tests.conftest import Aws
 from tests.integration.conftest import open_order
 from tests.payloads import (
@@ -19,6 +21,7 @@ from tests.payloads import (
     LATER,
     NOW,
     OTHER_PRODUCT,
+    PRODUCT,
     SECRET,
     answered,
     delivery,
@@ -31,7 +34,7 @@ from tests.payloads import (
 
 def deliver(content: Any, name: str = "order.completed", **headers: str) -> str:
     """The outcome of a delivery that must be answered 200."""
-    status, body = answered(webhook.handler(delivery(content, name, **headers), None))
+    status, body = answered(webhook.handler(delivery(content, name, **headers), Context("webhook", 4)))
     assert status == 200
     assert body["received"] is True
     return str(body["outcome"])
@@ -91,12 +94,76 @@ def test_invariant_1_no_2xx_while_the_ledger_is_out_of_reach(
 ) -> None:
     """A body that cannot be stored is not acknowledged."""
 
-    def unreachable(*_: Any, **__: Any) -> None:
+    tried: list[Any] = []
+
+    def unreachable(**request: Any) -> None:
+        tried.append(request)
         raise botocore.exceptions.ConnectTimeoutError(endpoint_url="https://dynamodb")
 
     monkeypatch.setattr(ledger._client, "update_item", unreachable)
-    code, problem = answered(webhook.handler(delivery(paid(order_id)), None))
-    assert (code, problem["code"]) == (503, "ledger_unavailable")
+    for seconds, tries in ((4, 2), (1, 1)):  # no last write is begun that has no time to end
+        tried.clear()
+        code, problem = answered(webhook.handler(delivery(paid(order_id)), Context("webhook", seconds)))
+        assert (code, problem["code"], len(tried)) == (503, "ledger_unavailable", tries)
+
+
+def test_invariant_1_a_write_that_fails_once_costs_nothing(
+    cloud: Aws, order_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the fact cannot be written but the body can, the body is kept, acknowledged, and somebody is told."""
+    call, stumbles = ledger._client.update_item, [botocore.exceptions.ReadTimeoutError(endpoint_url="x")]
+
+    def stumble(**request: Any) -> Any:
+        if stumbles:
+            raise stumbles.pop()
+        return call(**request)
+
+    monkeypatch.setattr(ledger._client, "update_item", stumble)
+    assert deliver(paid(order_id)) == "recorded"
+    assert any(_holds(item, json.dumps(paid(order_id)).encode()) for item in cloud.items().values())
+
+
+def test_invariant_1_the_same_fact_in_other_words_is_kept_too(cloud: Aws, order_id: str) -> None:
+    """Whichever body came first under a fact's name, no signed body vanishes: nor the second of two claims."""
+    for first, second, name in [
+        (paid(order_id), paid(order_id, amount=77.77), "order.completed"),
+        (refunded(order_id, amount=10.5), refunded(order_id, amount=54.5), "order.refunded"),
+        (
+            {**paid(order_id, "s", amount=10.01), "event": None},
+            {**paid(order_id, "s", amount=20.02), "event": None},
+            "order.refunded",
+        ),
+        (paid(None, "x"), paid(None, "x", amount=5), "order.completed"),
+        (paid(order_id, "big"), paid(order_id, "big", padding="x" * 9_000), "order.completed"),
+    ]:
+        deliver(first, name)
+        assert deliver(second, name) == "redelivered"
+        for content in (first, second):
+            assert any(_holds(item, json.dumps(content).encode()) for item in cloud.items().values())
+
+
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        (lambda ours: paid(ours), "settled"),
+        (lambda ours: paid(ours, "sale2"), "second_payment"),
+        (lambda ours: paid(ours, product=OTHER_PRODUCT), "mismatched"),
+        (lambda ours: paid(f"{ours[:-6]}000000"), "unmatched"),
+        (lambda ours: refunded(ours), "recorded"),
+    ],
+    ids=["first", "second payment", "mismatch", "unmatched", "refund"],
+)
+def test_a_lost_answer_does_not_change_the_outcome(cloud: Aws, order_id: str, body: Any, outcome: str) -> None:
+    """DynamoDB writes, its answer is lost, botocore sends again and meets its own fact: still told for what it is."""
+    if outcome == "second_payment":
+        deliver(paid(order_id))
+    answers = ledger._client.meta.events
+    answers.register_first("needs-retry.dynamodb.UpdateItem", _first_answer_is_lost)
+    try:
+        assert deliver(body(order_id), body(order_id)["event"]) == outcome
+        assert deliver(body(order_id), body(order_id)["event"]) == "redelivered"
+    finally:
+        answers.unregister("needs-retry.dynamodb.UpdateItem", _first_answer_is_lost)
 
 
 def test_invariant_2_a_payment_settles_once(cloud: Aws, order_id: str) -> None:
@@ -248,6 +315,8 @@ def test_invariant_7_no_unsigned_header_decides(cloud: Aws, order_id: str) -> No
         (unnamed, ""),
         (subscribed(order_id, status="canceled", active=False), "customer.subscription.created"),
         (subscribed(order_id), "order.completed"),
+        (subscribed(order_id, paused=True), "customer.subscription.created"),
+        (paid(order_id, amount=-64.99), "order.completed"),
     ]:
         assert deliver(content, name) == "recorded"
         assert status(order_id) == "pending"
@@ -305,19 +374,24 @@ def test_arrivals_are_bounded(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(kept["arrivals"]["L"]) == 3
 
 
-def test_an_order_is_never_too_large_to_settle(cloud: Aws, order_id: str) -> None:
-    """A hundred facts of the largest inline size fit DynamoDB's item; the next is kept beside, none is lost."""
-    size = len(json.dumps(refunded(order_id)))
+def test_an_order_is_never_too_large_to_settle(cloud: Aws) -> None:
+    """The largest order with all facts it can have, each of the largest inline size, fits DynamoDB's item; what comes
+    then is kept beside, and none is lost."""
+    order_id = _largest_order()
     for number in range(ledger.MAX_FACTS):
-        body = refunded(order_id, refund=f"{number:064}") | {"padding": "x" * (ledger.MAX_INLINE_BODY - size - 100)}
+        body = _padded(refunded(order_id, f"{number:064}", f"{number:064}"))
         assert deliver(body, "order.refunded") == "recorded"
+    for number in range(ledger.MAX_PAYMENTS_BESIDE):  # no number of refunds shuts a payment out
+        body = _padded(paid(order_id, f"{number:064}", variant="v" * 64))
+        assert deliver(body) == ("second_payment" if number else "settled")
     order = cloud.order(order_id)
     assert sum(name.startswith("ref#") for name in order) == ledger.MAX_FACTS
     assert _item_size(order) < 400_000
+    assert status(order_id) == "refunded"
     over = refunded(order_id, refund="over")
     assert deliver(over, "order.refunded") == "recorded"
     assert any(_holds(item, json.dumps(over).encode()) for item in cloud.items().values())
-    assert deliver(refunded(order_id, refund=f"{0:064}"), "order.refunded") == "redelivered"
+    assert deliver(_padded(refunded(order_id, f"{0:064}", f"{0:064}")), "order.refunded") == "redelivered"
 
 
 def test_two_large_bodies_for_one_order(cloud: Aws, order_id: str) -> None:
@@ -402,6 +476,26 @@ def test_invariant_14_only_our_order_id_is_read_from_metadata(cloud: Aws, order_
     order = cloud.order(order_id)
     assert order["untrusted_metadata"]["M"] == {"cart": {"S": "7"}}
     assert order["product_id"]["S"] != OTHER_PRODUCT
+
+
+def _first_answer_is_lost(attempts: int, **_: Any) -> float | None:
+    """botocore's question whether to send again, and after how many seconds."""
+    return 0 if attempts == 1 else None
+
+
+def _largest_order() -> str:
+    """Every field as long as a checkout may make it, in characters of four bytes where it may choose them."""
+    metadata = {f"{number:02}{'😀' * 38}": "😀" * 500 for number in range(20)}
+    order = ledger.Order(orders.new_id(NOW), Item(PRODUCT, "s" * 64, "v" * 64), f"{'😀' * 64}@{'😀' * 189}", metadata)
+    ledger.open_order(order, None, "f", NOW)
+    ledger.attach_session(order.id, "c" * 256, "https://" + "u" * 2_040)
+    return order.id
+
+
+def _padded(content: dict[str, Any]) -> dict[str, Any]:
+    """Of the largest size that is kept inline."""
+    padded = {**content, "padding": ""}
+    return {**padded, "padding": "x" * (ledger.MAX_INLINE_BODY - len(json.dumps(padded)))}
 
 
 def _holds(item: dict[str, Any], body: bytes) -> bool:

@@ -39,7 +39,9 @@ def cloudformation() -> Iterator[tuple[str, list[Any]]]:
         ({}, ["https://shop.example"], "FAILED", "needs products in functions/catalogue.json"),
         ({"mug": {**REAL, "productId": "0" * 24}}, ["https://shop.example"], "FAILED", "sample products"),
         ({"mug": {**REAL, "price": 12}}, ["https://shop.example"], "FAILED", "mug: price"),
-        ({"mug": REAL}, ["http://localhost:8000"], "FAILED", "https"),
+        ({"mug": REAL}, ["http://localhost:8000"], "FAILED", "AllowedOrigins must be https"),
+        ({"mug": REAL}, ["https://shop.example", "https://www.shop.example/ok"], "FAILED", "on one of AllowedOrigins"),
+        ({"mug": REAL}, ["https://shop.example", "https://shop.example/ok"], "SUCCESS", "ready"),
     ],
 )
 def test_a_live_stack_deploys_only_when_it_can_sell(
@@ -57,7 +59,8 @@ def test_a_live_stack_deploys_only_when_it_can_sell(
     if products is not None:
         file.write_text(json.dumps({"products": products}))
     monkeypatch.setattr(preflight, "CATALOGUE", file)
-    monkeypatch.setattr(preflight, "ADDRESSES", addresses)
+    monkeypatch.setattr(preflight, "ORIGINS", addresses[:1])
+    monkeypatch.setattr(preflight, "RETURN_ADDRESSES", addresses[1:])
     ids = {"StackId": "arn:stack", "RequestId": "r", "LogicalResourceId": "Preflight"}
     preflight.handler({"RequestType": "Create", "ResponseURL": url, **ids}, None)
     [answer] = answers

@@ -118,7 +118,7 @@ def test_secrets_manager_out_of_reach_while_warm(cloud: Aws, reads: list[str], m
     down = _unreachable(monkeypatch)
     for minutes in range(60):
         assert secrets.read("sandbox-WebhookSecrets", "whsec_", NOW + timedelta(minutes=minutes)) == [SECRET]
-    assert len(down) == 11
+    assert len(down) == 11 * secrets.TRIES
     with pytest.raises(secrets.Unavailable):
         secrets.read("sandbox-WebhookSecrets", "whsec_", NOW + timedelta(minutes=60))
 
@@ -126,9 +126,25 @@ def test_secrets_manager_out_of_reach_while_warm(cloud: Aws, reads: list[str], m
 def test_secrets_manager_out_of_reach_while_cold(cloud: Aws, order_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """503, and nothing is stored of what could not be verified."""
     before = cloud.items()
-    _unreachable(monkeypatch)
+    down = _unreachable(monkeypatch)
     assert outcome(delivery(paid(order_id))) == (503, "webhook_secret_unreachable")
     assert cloud.items() == before
+    assert len(down) == secrets.TRIES
+
+
+def test_one_stumble_of_secrets_manager_costs_nothing(
+    cloud: Aws, order_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cold function whose first read fails tries again at once: Pocketsflow will not."""
+    call, stumbles = secrets._client.get_secret_value, [botocore.exceptions.ReadTimeoutError(endpoint_url="x")]
+
+    def stumble(**request: Any) -> Any:
+        if stumbles:
+            raise stumbles.pop()
+        return call(**request)
+
+    monkeypatch.setattr(secrets._client, "get_secret_value", stumble)
+    assert outcome(delivery(paid(order_id))) == (200, "settled")
 
 
 @pytest.fixture

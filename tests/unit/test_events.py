@@ -332,8 +332,10 @@ def test_a_trial_begins_too(named: bool):
     ],
 )
 def test_not_the_beginning_of_our_subscription(content: dict[str, Any]):
-    """Another shop's, an ended or an unpaid one pays for no order of ours."""
-    assert parse(content, SUBSCRIBED) == OTHER_EVENT
+    """Another shop's, an ended or an unpaid one pays for no order of ours; one that names our order is looked at."""
+    metadata = content.get("metadata")
+    names_ours = isinstance(metadata, dict) and metadata.get("external_order_id") == OURS
+    assert parse(content, SUBSCRIBED) == (MISFIT if names_ours else OTHER_EVENT)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*.json")))
@@ -359,7 +361,6 @@ def test_the_fixtures_under_their_own_names(name: str):
         pytest.param("0.0000001", None, id="seven_places"),
         pytest.param("1e-7", None, id="seven_places_by_exponent"),
         pytest.param("1e15", None, id="too_large"),
-        pytest.param("-0.01", None, id="negative"),
         pytest.param("1e999999", None, id="astronomical"),
         pytest.param("1e-999999", None, id="infinitesimal"),
         pytest.param("9" * 5_000, None, id="5_000_digits"),
