@@ -58,7 +58,7 @@ def headers(form_targets: Iterable[str]) -> dict[str, str]:
         "Content-Security-Policy": policy,
         "Content-Type": "text/html; charset=utf-8",
         "Cache-Control": "no-store",
-        "Referrer-Policy": "no-referrer",
+        "Referrer-Policy": "same-origin",
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
     }

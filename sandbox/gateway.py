@@ -88,7 +88,11 @@ class Gateway:
     def _control(self, request: Request) -> Response:
         _, _, kind, name, *_ = [*request.path.split("/", 3), ""]
         if kind == "invoke" and request.method == "POST" and name in self._workers:
-            return _json(200, self._workers[name].invoke(json.loads(request.get_data())))
+            try:
+                event = json.loads(request.get_data())
+            except ValueError:
+                return _message(400, "The event must be JSON")
+            return _json(200, self._workers[name].invoke(event))
         if kind == "orders" and request.method == "GET" and (order := self._read_order(name)) is not None:
             return _json(200, order)
         if kind == "logs" and request.method == "GET" and name in self._workers:

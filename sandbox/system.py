@@ -33,14 +33,15 @@ def running(port: int) -> Iterator[Addresses]:
     """
     with ExitStack() as stack:
 
-        def server(offset: int) -> Server:
-            opened = Server(port + offset if port else 0)
+        def server(at: int, private: str | None = "/") -> Server:
+            opened = Server(at, private)
             stack.callback(opened.close)
             return opened
 
-        moto = Server(0)
-        stack.callback(moto.close)
-        shop_server, api_server, provider_server = (server(offset) for offset in range(3))
+        moto = server(0)
+        shop_server = server(port, private=None)
+        api_server = server(port and port + 1, private="/_sandbox/")  # its routes have CORS, by the template
+        provider_server = server(port and port + 2)
         moto.start(aws.application())
         template = _template(shop_server)
         aws.create_resources(template, moto.url)

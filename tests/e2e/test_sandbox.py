@@ -161,6 +161,28 @@ def test_a_foreign_host_header_is_refused(sandbox: Sandbox) -> None:
         assert http.get(f"http://localhost:{port}", timeout=15).status_code != 421
 
 
+def test_pages_of_other_machines_are_refused(sandbox: Sandbox) -> None:
+    """A browser lets any page send simple requests to 127.0.0.1: none reaches a control, a payment page or AWS."""
+    foreign = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
+    moto = re.search(r"AWS_ENDPOINT_URL=(\S+)", _environment_of_a_function(sandbox))[1]  # type: ignore[index]
+    for method, url in (
+        ("POST", f"{sandbox.pocketsflow}/_sandbox/faults"),
+        ("GET", f"{sandbox.pocketsflow}/_sandbox/deliveries"),
+        ("POST", f"{sandbox.api}/_sandbox/invoke/WebhookFunction"),
+        ("GET", f"{sandbox.api}/_sandbox/logs/WebhookFunction"),
+        ("OPTIONS", moto),
+        ("POST", f"{moto}/moto-api/reset"),
+    ):
+        assert http.request(method, url, headers=foreign, data='{"drop": true}', timeout=15).status_code == 403
+    assert sandbox.checkout(Origin="https://evil.example").status_code == 201  # the API itself leaves that to CORS
+
+
+def test_an_event_that_is_no_json(sandbox: Sandbox) -> None:
+    """400 and a word, no traceback."""
+    answer = http.post(f"{sandbox.api}/_sandbox/invoke/WebhookFunction", data="{", timeout=15)
+    assert (answer.status_code, answer.json()) == (400, {"message": "The event must be JSON"})
+
+
 def test_invoke_a_function(sandbox: Sandbox) -> None:
     """Any function of the template takes the event it is given; an unknown one is 404."""
     event = {"routeKey": "GET /orders/{orderId}", "pathParameters": {"orderId": "x"}, "headers": {}}
@@ -270,6 +292,14 @@ def test_a_demo_that_fails_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PurchaseFailed, match="pocketsflow_failed"):
         buy(Addresses(running.shop, running.api, running.pocketsflow))
     assert running.end() == 0
+
+
+def _environment_of_a_function(sandbox: Sandbox) -> str:
+    children = ["ps", "-o", "pid=", "--ppid", str(sandbox.process.pid)]
+    worker = subprocess.run(children, capture_output=True, text=True, check=True).stdout.split()[0]
+    return subprocess.run(
+        ["ps", "eww", "-o", "command=", "-p", worker], capture_output=True, text=True, check=True
+    ).stdout
 
 
 def _three_free_ports() -> int:
