@@ -126,6 +126,7 @@ def open_order(order: Order, key: str | None, fingerprint: str, now: datetime) -
 
 
 def attach_session(order_id: str, session_id: str, url: str) -> None:
+    """Where the order is paid: what the same request is answered with from now on."""
     _client.update_item(
         TableName=TABLE,
         Key={"pk": {"S": f"order#{order_id}"}},
