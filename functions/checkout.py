@@ -23,6 +23,8 @@ RULES = checkout_request.Rules(
     success_url=os.environ["SUCCESS_URL"],
     cancel_url=os.environ["CANCEL_URL"],
 )
+RETRY_AFTER = 5
+"""Seconds, when Pocketsflow names none."""
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FAILURES: dict[pocketsflow.Reason, tuple[int, str]] = {
     "refused": (502, "Pocketsflow refused the checkout; the product or the discount code may be unknown to it."),
@@ -80,7 +82,7 @@ def _create_session(event: http.Event, api_key: str, request: CheckoutRequest, o
         ledger.mark_failed(order_id, code)
         needs_attention(code, order_id=order_id)
         status, detail = _FAILURES[failure.reason]
-        retry_after = failure.retry_after or 5
+        retry_after = RETRY_AFTER if failure.retry_after is None else failure.retry_after
         return http.problem(status, code, detail, retry_after=retry_after if status == 503 else None)
     ledger.attach_session(order_id, session.id, session.url)
     count("CheckoutCreated")

@@ -34,7 +34,7 @@ TABLE = os.environ["TABLE_NAME"]
 
 MAX_FACTS = 100
 """On one item: no stream of refunds makes an item too large to write. More are kept as raw bodies."""
-MAX_PAYMENTS_BESIDE = 10
+MAX_MORE_PAYMENTS = 10
 """Facts more that only payments may add: no number of refunds shuts a payment out."""
 MAX_INLINE_BODY = 2_500
 """Bytes of a raw body that lie beside its fact: all of them fit DynamoDB's 400 kB; real bodies have 1 to 2 kB."""
@@ -211,7 +211,7 @@ def record(fact: Payment | Refund | RefundClaim, body: bytes, now: datetime, sou
         if not order:
             return _record_sale(fact, name, fields, body, now)
         if not _is_own(failed, order.get(name), fields):
-            return _refused(order, name, fields, body, now)
+            return _not_added(order, name, fields, body, now)
     if not isinstance(fact, Payment):
         return "recorded"
     item, facts, payments = _item(order), _facts(order), order.get("payments", [])
@@ -268,7 +268,7 @@ def _record_sale(
     except _client.exceptions.ConditionalCheckFailedException as failed:
         sale = _plain(_old_item(failed))
         if not _is_own(failed, sale.get(name), fields):
-            return _refused(sale, name, fields, body, now)
+            return _not_added(sale, name, fields, body, now)
     return "unmatched" if isinstance(fact, Payment) or fact.order_id else "recorded"
 
 
@@ -291,12 +291,12 @@ def _fact_write(pk: str, name: str, fields: Mapping[str, Any]) -> dict[str, Any]
         write["ExpressionAttributeValues"] |= {
             ":none": {"L": []},
             ":name": {"L": [{"S": name}]},
-            ":most": {"N": str(MAX_FACTS + MAX_PAYMENTS_BESIDE)},
+            ":most": {"N": str(MAX_FACTS + MAX_MORE_PAYMENTS)},
         }
     return write
 
 
-def _refused(item: Mapping[str, Any], name: str, fields: Mapping[str, Any], body: bytes, now: datetime) -> Outcome:
+def _not_added(item: Mapping[str, Any], name: str, fields: Mapping[str, Any], body: bytes, now: datetime) -> Outcome:
     """Why a fact was not added to an item that is there: it was known, or the item is full.
 
     What is known may have come in other words, which are kept: nobody has judged yet which of the two is right.

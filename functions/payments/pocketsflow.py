@@ -29,7 +29,7 @@ _http.trust_env = False  # neither a proxy nor a .netrc of the environment sees 
 
 
 class CheckoutFailed(Exception):
-    """No session was made, or none that can be used. `retry_after`: seconds that Pocketsflow asked for."""
+    """No session was made, or none that can be used. `retry_after`: seconds that Pocketsflow asked for, 60 at most."""
 
     def __init__(self, reason: Reason, retry_after: int | None = None) -> None:
         super().__init__(reason)
@@ -92,9 +92,9 @@ def _check(response: requests.Response) -> None:
     raise CheckoutFailed("failed" if status >= 500 else "unexpected")
 
 
-def _retry_after(response: requests.Response) -> int:
+def _retry_after(response: requests.Response) -> int | None:
     seconds = response.headers.get("Retry-After", "")
-    return min(int(seconds), 60) if seconds.isascii() and seconds.isdigit() and len(seconds) < 6 else 5
+    return min(int(seconds), 60) if seconds.isascii() and seconds.isdigit() and len(seconds) < 6 else None
 
 
 def _is_payable(url: object) -> bool:

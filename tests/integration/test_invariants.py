@@ -3,6 +3,7 @@
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
@@ -11,8 +12,9 @@ import botocore.exceptions
 import pytest
 
 import webhook
-from payments import events, ledger, orders, secrets, telemetry
+from payments import addresses, deployment, events, ledger, orders, pocketsflow, secrets, telemetry
 from payments.catalogue import Item
+from sandbox.template import ROOT
 from sandbox.worker import Context
 from tests.conftest import Aws
 from tests.integration.conftest import open_order
@@ -34,7 +36,7 @@ from tests.payloads import (
 
 def deliver(content: Any, name: str = "order.completed", **headers: str) -> str:
     """The outcome of a delivery that must be answered 200."""
-    status, body = answered(webhook.handler(delivery(content, name, **headers), Context("webhook", 4)))
+    status, body = answered(webhook.handler(delivery(content, name, **headers), Context(4)))
     assert status == 200
     assert body["received"] is True
     return str(body["outcome"])
@@ -103,7 +105,7 @@ def test_invariant_1_no_2xx_while_the_ledger_is_out_of_reach(
     monkeypatch.setattr(ledger._client, "update_item", unreachable)
     for seconds, tries in ((4, 2), (1, 1)):  # no last write is begun that has no time to end
         tried.clear()
-        code, problem = answered(webhook.handler(delivery(paid(order_id)), Context("webhook", seconds)))
+        code, problem = answered(webhook.handler(delivery(paid(order_id)), Context(seconds)))
         assert (code, problem["code"], len(tried)) == (503, "ledger_unavailable", tries)
 
 
@@ -381,7 +383,7 @@ def test_an_order_is_never_too_large_to_settle(cloud: Aws) -> None:
     for number in range(ledger.MAX_FACTS):
         body = _padded(refunded(order_id, f"{number:064}", f"{number:064}"))
         assert deliver(body, "order.refunded") == "recorded"
-    for number in range(ledger.MAX_PAYMENTS_BESIDE):  # no number of refunds shuts a payment out
+    for number in range(ledger.MAX_MORE_PAYMENTS):  # no number of refunds shuts a payment out
         body = _padded(paid(order_id, f"{number:064}", variant="v" * 64))
         assert deliver(body) == ("second_payment" if number else "settled")
     order = cloud.order(order_id)
@@ -476,6 +478,21 @@ def test_invariant_14_only_our_order_id_is_read_from_metadata(cloud: Aws, order_
     order = cloud.order(order_id)
     assert order["untrusted_metadata"]["M"] == {"cart": {"S": "7"}}
     assert order["product_id"]["S"] != OTHER_PRODUCT
+
+
+def test_invariant_15_no_setting_weakens_a_check() -> None:
+    """The provider's address is a literal of the template, the stage that accepts http and short keys cannot be
+    deployed, and outside of it both are refused."""
+    text = (ROOT / "template.yaml").read_text()
+    assert "POCKETSFLOW_URL: https://api.pocketsflow.com\n" in text
+    pattern = re.search(r"  Stage:\n.*\n.*\n    AllowedPattern: (\S+)\n", text)
+    assert pattern is not None
+    assert re.fullmatch(pattern[1], "prod")
+    assert not re.fullmatch(pattern[1], "sandbox")
+    assert not deployment.SANDBOX
+    assert not pocketsflow._is_payable("http://127.0.0.1:8002/checkout")
+    assert not secrets._usable("whsec_sandbox")
+    assert addresses.origin("http://localhost:8000", loopback=False) is None
 
 
 def _first_answer_is_lost(attempts: int, **_: Any) -> float | None:
