@@ -1,6 +1,6 @@
-# make demo    the whole system on this machine, and one purchase      (ONCE=1: end after it)
+# make demo    the whole system on this machine, and one purchase      (ONCE=1: end after it; PORT=9000)
 # make test    every test; make lint: what reads the code              (both edit nothing)
-# make build   the artifact for `sam deploy`                           (PY=3.12 ARCH=x86_64: for another machine)
+# make build   the artifact for `sam deploy`                           (PY=3.12 ARCH=x86_64: to run it elsewhere, beside the first)
 SHELL := bash
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
@@ -12,7 +12,7 @@ export PY ARCH
 
 .PHONY: demo test lint format build lock
 demo: .venv/sandbox.ready
-	python -m sandbox $(if $(ONCE),--once,--demo)
+	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT))
 
 test: .venv/sam.ready tests/e2e/node_modules
 	python -m pytest -n auto $(ARGS)
@@ -25,7 +25,7 @@ format: .venv/dev.ready
 	ruff check --fix . && ruff format .
 
 build: .venv/sam.ready
-	$(VENV)/sam/bin/sam build
+	$(VENV)/sam/bin/sam build $(if $(PY)$(ARCH),--build-dir .aws-sam/build-$(PY)$(ARCH))
 
 # Versions and hashes of everything, for Python 3.11 and newer, from the *.in files.
 lock: .venv/dev.ready
@@ -34,6 +34,7 @@ lock: .venv/dev.ready
 	$(if $(findstring functions,$(name)),,-c functions/requirements.txt) $(name).in -o $(name).txt &&) true
 
 .venv/sandbox.ready .venv/dev.ready: .venv/%.ready: requirements/%.txt
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("needs Python 3.11 or newer; try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv .venv
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
 

@@ -6,12 +6,12 @@ import sys
 import threading
 
 from sandbox.purchase import PurchaseFailed, buy
-from sandbox.system import Addresses, running
+from sandbox.system import SAMPLE, Addresses, PortTaken, catalogue, running
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
-    parser.add_argument("--port", type=int, default=8000, help="shop; the API and Pocketsflow follow (0: any free)")
+    parser.add_argument("--port", type=_port, default=8000, help="shop; the API and Pocketsflow follow (0: any free)")
     parser.add_argument("--demo", action="store_true", help="make one purchase; serve on if this is a terminal")
     parser.add_argument("--once", action="store_true", help="make one purchase and end")
     arguments = parser.parse_args()
@@ -21,18 +21,25 @@ def main() -> int:
     try:
         with running(arguments.port) as addresses:
             return _serve(addresses, arguments, stopped)
-    except OSError as error:
-        print(f"sandbox: {error}; another --port may be free", file=sys.stderr)
+    except PortTaken as error:
+        print(f"sandbox: {error}; another may be free: --port 9000, make demo PORT=9000", file=sys.stderr)
     except RuntimeError as error:
         print(f"sandbox: {error}", file=sys.stderr)
     return 1
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65533:  # two more follow
+        raise ValueError
+    return port
 
 
 def _serve(addresses: Addresses, arguments: argparse.Namespace, stopped: threading.Event) -> int:
     print(f"shop {addresses.shop}  api {addresses.api}  pocketsflow {addresses.pocketsflow}", flush=True)
     if arguments.demo or arguments.once:
         try:
-            buy(addresses)
+            buy(addresses, {"sku": next(iter(catalogue()))} if catalogue() else {"productId": SAMPLE["productId"]})
         except PurchaseFailed as failure:
             print(f"sandbox: {failure}", file=sys.stderr)
             return 1

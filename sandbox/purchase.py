@@ -15,13 +15,14 @@ class PurchaseFailed(Exception):
     """A step did not do what it should; the message says which."""
 
 
-def buy(at: Addresses) -> None:
-    """Buys one course: request, session, payment, signed delivery, settlement, status. Raises PurchaseFailed."""
+def buy(at: Addresses, item: dict[str, str]) -> None:
+    """Buys `item`, {"sku": …} or {"productId": …}: request, session, payment, signed delivery, settlement, status.
+    Raises PurchaseFailed."""
     started = time.monotonic()
     with requests.Session() as http:
         http.trust_env = False
-        _say("1 The shop's page asks for a checkout", f"POST {at.api}/checkout", '{"sku": "course"}')
-        checkout = _expect(http.post(f"{at.api}/checkout", json={"sku": "course"}, timeout=_TIMEOUT), 201)
+        _say("1 The shop's page asks for a checkout", f"POST {at.api}/checkout", json.dumps(item))
+        checkout = _expect(http.post(f"{at.api}/checkout", json=item, timeout=_TIMEOUT), 201)
         order_id, session_id = checkout["orderId"], checkout["sessionId"]
         _say("2 The order is pending in the ledger, Pocketsflow has made a session", order_id, checkout["url"])
 

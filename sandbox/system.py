@@ -25,16 +25,39 @@ class Addresses:
     pocketsflow: str
 
 
+SAMPLE: pocketsflow.Product = {
+    "productId": "000000000000000000c0ffee",
+    "name": "Serverless in an Afternoon",
+    "price": "49.00",
+    "currency": "usd",
+}
+"""What the fake Pocketsflow sells to a shop without a catalogue."""
+
+
+def catalogue() -> dict[str, pocketsflow.Product]:
+    """The shop's products by sku, as the functions read them; none when there is no file."""
+    path = ROOT / "functions" / "catalogue.json"
+    products: dict[str, pocketsflow.Product] = json.loads(path.read_text())["products"] if path.exists() else {}
+    return products
+
+
+class PortTaken(Exception):
+    """Something else listens on a port of the sandbox; choose another."""
+
+
 @contextmanager
 def running(port: int) -> Iterator[Addresses]:
     """Starts the sandbox and ends it with the block; port 0 takes three free ports.
 
-    Raises OSError for a port in use and RuntimeError for a function that does not start.
+    Raises PortTaken, and RuntimeError for a function that does not start.
     """
     with ExitStack() as stack:
 
         def server(at: int, private: str | None = "/") -> Server:
-            opened = Server(at, private)
+            try:
+                opened = Server(at, private)
+            except OSError as error:
+                raise PortTaken(f"port {at}: {error.strerror}") from None
             stack.callback(opened.close)
             return opened
 
@@ -54,7 +77,7 @@ def running(port: int) -> Iterator[Addresses]:
         for worker in workers.values():
             worker.wait_until_ready()
         api_server.start(Gateway(template, workers, _order_reader(template, moto.url)))
-        products = json.loads((ROOT / "functions" / "catalogue.json").read_text())["products"]
+        products = catalogue() or {"sample": SAMPLE}
         webhook_url = f"{api_server.url}/webhooks/pocketsflow"
         provider_server.start(
             pocketsflow.create_app(provider_server.url, products, webhook_url, lambda: datetime.now(UTC))

@@ -11,7 +11,6 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PSEUDO_PARAMETERS = {
     "AWS::AccountId": "123456789012",
-    "AWS::Partition": "aws",
     "AWS::Region": "eu-west-1",
     "AWS::StackName": "sandbox",
     "AWS::URLSuffix": "amazonaws.com",
@@ -129,7 +128,7 @@ def _construct_tag(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]
         content = loader.construct_sequence(node, deep=True)
     else:
         raise TypeError(f"!{tag} of a mapping")
-    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": content}
+    return {tag if tag == "Ref" else f"Fn::{tag}": content}
 
 
 _Loader.add_multi_constructor("!", _construct_tag)

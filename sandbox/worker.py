@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 import traceback
-import uuid
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -47,16 +46,16 @@ class Worker:
                 self._socket.sendall(json.dumps(event).encode() + b"\n")
                 line = self._lines.readline()
             except TimeoutError:
-                line = b""
+                line, kind = b"", "Sandbox.Timedout"
                 error = f"Task timed out after {self.function.timeout:.2f} seconds"
             else:
-                error = "Runtime exited"
+                error, kind = "Runtime exited", "Runtime.ExitError"
             if line:
                 return json.loads(line)
             self.close()
             self._start()
             self.wait_until_ready()
-            return {"errorMessage": error, "errorType": "Sandbox.Timedout"}
+            return {"errorMessage": error, "errorType": kind}
 
     def close(self) -> None:
         self._process.kill()
@@ -91,14 +90,9 @@ class Worker:
 
 
 class Context:
-    """What a handler may ask of Lambda's context object."""
+    """What the handlers ask of Lambda's context object."""
 
-    memory_limit_in_mb = 512
-
-    def __init__(self, name: str, timeout: int) -> None:
-        self.function_name = name
-        self.invoked_function_arn = f"arn:aws:lambda:eu-west-1:123456789012:function:{name}"
-        self.aws_request_id = str(uuid.uuid4())
+    def __init__(self, timeout: int) -> None:
         self._deadline = time.monotonic() + timeout
 
     def get_remaining_time_in_millis(self) -> int:
@@ -135,10 +129,10 @@ def _serve(handler_name: str, descriptor: int) -> None:
             send({"errorMessage": f"{type(error).__name__}: {error}"})
             return
         send({"ready": True})
-        context = (os.environ["AWS_LAMBDA_FUNCTION_NAME"], int(os.environ["SANDBOX_TIMEOUT"]))
+        timeout = int(os.environ["SANDBOX_TIMEOUT"])
         for event in events:
             try:
-                answer = handler(json.loads(event), Context(*context))
+                answer = handler(json.loads(event), Context(timeout))
                 send(answer)
             except Exception as error:  # noqa: BLE001  # as Lambda does
                 traceback.print_exc()

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
@@ -70,7 +71,9 @@ def test_two_commands_and_ci() -> None:
     for target in ("demo", "test", "lint", "build"):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE)
         assert f"make {target}" in README
-    assert {"make lint", "make test"} <= set((ROOT / ".ci/run").read_text().splitlines())
+    commands = {"make lint", "make build", "make build PY=3.12 ARCH=x86_64", "make demo", "make test"}
+    assert commands <= set((ROOT / ".ci/run").read_text().splitlines())
+    assert "`make build PY=3.12 ARCH=x86_64`" in README
 
 
 def test_five_commands_deploy() -> None:
@@ -78,22 +81,60 @@ def test_five_commands_deploy() -> None:
     [block] = DEPLOY
     assert len(block.splitlines()) == 5
     outputs = (ROOT / "template.yaml").read_text().partition("\nOutputs:\n")[2]
-    for name in re.findall(r"\$(\w+)", block):
+    for name in set(re.findall(r"\$(\w+)", block)) - {"KEY"}:
         assert f"\n  {name}:\n" in f"\n{outputs}"
 
 
-def test_the_webhook_is_registered_as_shown(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The registration of the deployment, against the fake: an endpoint at the stack's address, its secret shown."""
-    [command] = [line for line in DEPLOY[0].splitlines() if line.startswith("curl")]
-    (tmp_path / "key.txt").write_text("Authorization: Bearer pk_test_sandbox")
-    command = command.replace("@key.txt", f"@{tmp_path}/key.txt").replace(
-        "https://api.pocketsflow.com", sandbox.pocketsflow
-    )
-    endpoint = json.loads(run(f"WebhookUrl={sandbox.api}/elsewhere\n{command}", sandbox))
-    assert endpoint["url"] == f"{sandbox.api}/elsewhere"
-    assert endpoint["secret"].startswith("whsec_")
+def test_the_deployment_stores_both_secrets(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The deployment's last three commands against the sandbox, with a stand-in for `aws` that keeps what it is given:
+    the key and the new endpoint's secret arrive in their secrets, neither is shown, and the checkout answers."""
+    keep = tmp_path / "aws"
+    expected = "secretsmanager put-secret-value --secret-string file:///dev/stdin"
+    keep.write_text(f'#!/bin/sh\n[ "$1 $2 $5 $6" = "{expected}" ] && cat > "{tmp_path}/$4"\n')
+    keep.chmod(0o755)
+    commands = "\n".join(DEPLOY[0].splitlines()[2:]).replace("https://api.pocketsflow.com", sandbox.pocketsflow)
+    variables = {"ApiKeySecret": "key", "WebhookSecretsSecret": "webhook", "ApiUrl": sandbox.api}
+    variables |= {"WebhookUrl": f"{sandbox.api}/other", "PATH": f"{tmp_path}:$PATH"}
+    assignments = " ".join(f"{name}={value}" for name, value in variables.items())
+    shown = run(f"export {assignments}\n{commands.replace('KEY &&', 'KEY <<< pk_test_sandbox &&')}", sandbox)
+    assert (tmp_path / "key").read_text() == "pk_test_sandbox"
+    secret = (tmp_path / "webhook").read_text().strip()
+    assert re.fullmatch(r"whsec_[0-9a-f]{32}", secret)
+    assert not {secret, "pk_test_sandbox"} & set(shown.split('"'))
+    assert json.loads(shown)["url"].startswith(sandbox.pocketsflow)
     key = {"Authorization": "Bearer pk_test_sandbox"}
-    http.delete(f"{sandbox.pocketsflow}/webhooks/{endpoint['_id']}", headers=key, timeout=15).raise_for_status()
+    endpoints = http.get(f"{sandbox.pocketsflow}/webhooks", headers=key, timeout=15).json()
+    [ours] = [each["_id"] for each in endpoints if each["url"] == f"{sandbox.api}/other"]
+    http.delete(f"{sandbox.pocketsflow}/webhooks/{ours}", headers=key, timeout=15).raise_for_status()
+
+
+def test_uv_has_one_version() -> None:
+    """The build's own uv, for machines that have none, is the one that the lock file names."""
+    written = re.search(r"uv==([\d.]+)", (ROOT / "functions/Makefile").read_text())
+    locked = re.search(r"^uv==([\d.]+)", (ROOT / "requirements/dev.txt").read_text(), re.MULTILINE)
+    assert written is not None
+    assert locked is not None
+    assert written[1] == locked[1]
+
+
+def test_the_metrics_that_are_paid_for(sandbox: Sandbox) -> None:
+    """The cost table counts the metrics that one purchase touches."""
+
+    def emitted() -> Counter[str]:
+        lines = [
+            line
+            for function in ("CheckoutFunction", "WebhookFunction")
+            for line in http.get(f"{sandbox.api}/_sandbox/logs/{function}", timeout=15).json()
+        ]
+        metrics = [json.loads(line)["_aws"]["CloudWatchMetrics"] for line in lines if '"_aws"' in line]
+        return Counter(metric["Name"] for [directive] in metrics for metric in directive["Metrics"])
+
+    before = emitted()
+    order_id, session_id = sandbox.order()
+    sandbox.pay(session_id)
+    sandbox.status(order_id)
+    touched = emitted() - before
+    assert f"Metrics: {len(touched)} that every order touches" in README
 
 
 def test_every_code_is_documented() -> None:
