@@ -41,25 +41,22 @@ def handler(event: http.Event, _context: object) -> http.Answer:
     now = datetime.now(UTC)
     try:
         return _status(event) if event["routeKey"] == "GET /orders/{orderId}" else _checkout(event, now)
+    except _Misconfigured as error:
+        needs_attention(error.code)
+        return http.problem(503, error.code, "This shop is not set up to take payments yet.")
     except (BotoCoreError, ClientError) as error:
         needs_attention("ledger_unavailable", error=where(error))
         return http.problem(503, "ledger_unavailable", "The ledger did not answer. Try again.", retry_after=2)
 
 
 def _checkout(event: http.Event, now: datetime) -> http.Answer:
-    try:
-        request = _read(event)
-    except checkout_request.DefaultNotAllowed:
-        return _misconfigured("return_address_not_allowed")
+    request = _read(event)
     if not isinstance(request, CheckoutRequest):
         return request
     idempotency_key = http.header(event, "idempotency-key").lower()
     if idempotency_key and not _UUID.fullmatch(idempotency_key):
         return _refused("invalid_idempotency_key", 400, "Idempotency-Key must be a UUID.")
-    try:
-        api_key = _api_key(now)
-    except _Misconfigured as error:
-        return _misconfigured(error.code)
+    api_key = _api_key(now)
     order = ledger.Order(orders.new_id(now), request.item, request.customer_email, request.metadata)
     match ledger.open_order(order, _scoped(idempotency_key, event), request.fingerprint, now):
         case ledger.KeyReused():
@@ -109,7 +106,10 @@ def _read(event: http.Event) -> CheckoutRequest | http.Answer:
         return _refused("body_too_large", 413, f"The body may have {checkout_request.MAX_BODY} bytes.")
     except http.Malformed:
         body = b""
-    request = checkout_request.read(body, RULES)
+    try:
+        request = checkout_request.read(body, RULES)
+    except checkout_request.DefaultNotAllowed:
+        raise _Misconfigured("return_address_not_allowed") from None
     if isinstance(request, CheckoutRequest):
         return request
     return _refused("invalid_request", 400, "Some fields are wrong.", errors=request)
@@ -135,11 +135,6 @@ def _api_key(now: datetime) -> str:
     if not keys[0].startswith(f"pk_{MODE}_"):
         raise _Misconfigured("api_key_mode_mismatch")
     return keys[0]
-
-
-def _misconfigured(code: str) -> http.Answer:
-    needs_attention(code)
-    return http.problem(503, code, "This shop is not set up to take payments yet.")
 
 
 def _scoped(idempotency_key: str, event: http.Event) -> str | None:

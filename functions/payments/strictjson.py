@@ -5,7 +5,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 
-class Unreadable(ValueError):
+class Unreadable(Exception):
     """The bytes are not JSON that everybody reads the same way. Says where or why, in no word of the input."""
 
 
@@ -20,8 +20,6 @@ def parse(body: bytes) -> Any:
             parse_constant=_refuse,
             object_pairs_hook=_without_duplicates,
         )
-    except Unreadable:
-        raise
     except json.JSONDecodeError as error:
         raise Unreadable(f"line {error.lineno}, column {error.colno}") from None
     except (ValueError, InvalidOperation, RecursionError) as error:
