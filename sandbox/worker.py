@@ -38,20 +38,19 @@ class Worker:
         if "errorMessage" in first:
             raise RuntimeError(f"{self.function.logical_id}: {first['errorMessage']}")
 
-    def invoke(self, event: Mapping[str, Any]) -> Any:
+    def invoke(self, event: Any) -> Any:
         """What the handler returned. What it raised, or a timeout, comes as Lambda gives it: {"errorMessage", …}."""
         with self._one_at_a_time:
             try:
                 self._socket.settimeout(self.function.timeout)
                 self._socket.sendall(json.dumps(event).encode() + b"\n")
-                line = self._lines.readline()
-            except TimeoutError:
-                line, kind = b"", "Sandbox.Timedout"
-                error = f"Task timed out after {self.function.timeout:.2f} seconds"
-            else:
+                if line := self._lines.readline():
+                    return json.loads(line)
                 error, kind = "Runtime exited", "Runtime.ExitError"
-            if line:
-                return json.loads(line)
+            except ConnectionError:
+                error, kind = "Runtime exited", "Runtime.ExitError"
+            except TimeoutError:
+                error, kind = f"Task timed out after {self.function.timeout:.2f} seconds", "Sandbox.Timedout"
             self.close()
             self._start()
             self.wait_until_ready()
