@@ -29,17 +29,17 @@ def main() -> int:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65533:  # two more follow
-        raise ValueError
-    return port
+    if not text.isdecimal() or int(text) > 65533:
+        raise argparse.ArgumentTypeError("must be 0 to 65533: two more follow")
+    return int(text)
 
 
 def _serve(addresses: Addresses, arguments: argparse.Namespace, stopped: threading.Event) -> int:
     print(f"shop {addresses.shop}  api {addresses.api}  pocketsflow {addresses.pocketsflow}", flush=True)
     if arguments.demo or arguments.once:
+        skus = list(catalogue())
         try:
-            buy(addresses, {"sku": next(iter(catalogue()))} if catalogue() else {"productId": SAMPLE["productId"]})
+            buy(addresses, {"sku": skus[0]} if skus else {"productId": SAMPLE["productId"]})
         except PurchaseFailed as failure:
             print(f"sandbox: {failure}", file=sys.stderr)
             return 1

@@ -8,10 +8,11 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 import boto3
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
+from sandbox import pocketsflow
 from sandbox.template import PSEUDO_PARAMETERS, Template
 
 REGION = PSEUDO_PARAMETERS["AWS::Region"]
-SECRETS = {"ApiKey": "pk_test_sandbox", "WebhookSecrets": "whsec_sandbox"}
+SECRETS = {"ApiKey": pocketsflow.API_KEY, "WebhookSecrets": pocketsflow.WEBHOOK_SECRET}
 _TABLE_PROPERTIES = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
 
 

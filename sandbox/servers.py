@@ -41,9 +41,8 @@ class Server:
     def start(self, application: WSGIApplication) -> None:
         """Serves from now on. Apart from the constructor, so that applications can know each other's addresses."""
         self._application = application
-        threading.Thread(
-            target=self._server.serve_forever, args=[0.02], daemon=True
-        ).start()  # how soon close() is heard
+        serve = {"poll_interval": 0.02}  # seconds until close() is heard
+        threading.Thread(target=self._server.serve_forever, kwargs=serve, daemon=True).start()
 
     def close(self) -> None:
         if self._application:
