@@ -10,7 +10,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from payments import catalogue, checkout_request, http, ledger, orders, pocketsflow, secrets
+from payments import aws, catalogue, checkout_request, http, ledger, orders, pocketsflow, secrets
 from payments.checkout_request import CheckoutRequest
 from payments.deployment import MODE, SANDBOX
 from payments.telemetry import count, logger, metrics, needs_attention, where
@@ -37,10 +37,10 @@ _FAILURES: dict[pocketsflow.Reason, tuple[int, str]] = {
 
 
 @metrics.log_metrics
-def handler(event: http.Event, _context: object) -> http.Answer:
-    now = datetime.now(UTC)
+def handler(event: http.Event, context: aws.Context) -> http.Answer:
     try:
-        return _status(event) if event["routeKey"] == "GET /orders/{orderId}" else _checkout(event, now)
+        with aws.finishing_in_time(context):
+            return _status(event) if event["routeKey"] == "GET /orders/{orderId}" else _checkout(event)
     except _Misconfigured as error:
         needs_attention(error.code)
         return http.problem(503, error.code, "This shop is not set up to take payments yet.")
@@ -49,7 +49,8 @@ def handler(event: http.Event, _context: object) -> http.Answer:
         return http.problem(503, "ledger_unavailable", "The ledger did not answer. Try again.", retry_after=2)
 
 
-def _checkout(event: http.Event, now: datetime) -> http.Answer:
+def _checkout(event: http.Event) -> http.Answer:
+    now = datetime.now(UTC)
     request = _read(event)
     if not isinstance(request, CheckoutRequest):
         return request

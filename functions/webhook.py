@@ -5,28 +5,24 @@ Pocketsflow tries once, for five seconds, and never again: after the signature h
 
 import os
 from datetime import UTC, datetime
-from typing import Literal, Protocol
+from typing import Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from payments import events, http, ledger, secrets, signature
+from payments import aws, events, http, ledger, secrets, signature
 from payments.telemetry import count, logger, metrics, needs_attention, where
 
 WEBHOOK_SECRETS_ARN = os.environ["WEBHOOK_SECRETS_ARN"]
 MAX_BODY = 256 * 1024
-LAST_WRITE_MILLIS = 1_200
-"""What one more write may take, its second try included."""
-
-
-class Context(Protocol):
-    """What is asked of Lambda's context."""
-
-    def get_remaining_time_in_millis(self) -> int: ...
 
 
 @metrics.log_metrics
-def handler(event: http.Event, context: Context) -> http.Answer:
-    now = datetime.now(UTC)
+def handler(event: http.Event, context: aws.Context) -> http.Answer:
+    with aws.finishing_in_time(context):
+        return _receive(event, datetime.now(UTC))
+
+
+def _receive(event: http.Event, now: datetime) -> http.Answer:
     try:
         body = http.raw_body(event, MAX_BODY)
         verdict = _verify(body, http.header(event, "x-pocketsflow-signature"), now)
@@ -42,7 +38,7 @@ def handler(event: http.Event, context: Context) -> http.Answer:
         return http.problem(503, "webhook_secret_missing", "This stack has no webhook secret yet.")
     if verdict == "invalid":
         return _refused(401, "invalid_signature", "X-Pocketsflow-Signature does not sign this body.")
-    return _store(event, body, now, context)
+    return _store(event, body, now)
 
 
 def _verify(body: bytes, given: str, now: datetime) -> Literal["valid", "invalid", "no_secret"]:
@@ -56,18 +52,16 @@ def _verify(body: bytes, given: str, now: datetime) -> Literal["valid", "invalid
     return "invalid" if known else "no_secret"
 
 
-def _store(event: http.Event, body: bytes, now: datetime, context: Context) -> http.Answer:
+def _store(event: http.Event, body: bytes, now: datetime) -> http.Answer:
     name, sent_at = (_claimed(event, header) for header in ("x-pocketsflow-event", "x-pocketsflow-timestamp"))
     try:
         outcome = _record(body, name, sent_at, now)
     except Exception as error:  # noqa: BLE001  # nobody sends this body again: whatever went wrong, keep it
         needs_attention("fact_not_recorded", error=where(error))
-        if context.get_remaining_time_in_millis() < LAST_WRITE_MILLIS:
-            return _unavailable()
         try:
             ledger.keep(body, "error", name, sent_at, now)
         except (BotoCoreError, ClientError):
-            return _unavailable()
+            return http.problem(503, "ledger_unavailable", "The event could not be stored.")
         outcome = "recorded"
     count(outcome)
     return http.answer(200, {"received": True, "outcome": outcome})
@@ -90,10 +84,6 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outco
     else:
         logger.info(outcome, extra=ids)
     return outcome
-
-
-def _unavailable() -> http.Answer:
-    return http.problem(503, "ledger_unavailable", "The event could not be stored.")
 
 
 def _claimed(event: http.Event, header: str) -> str:

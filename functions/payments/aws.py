@@ -4,10 +4,15 @@ botocore's own session instead of boto3's: the same clients without the 80 ms of
 spends on importing s3transfer and resource factories (docs/decisions.md).
 """
 
-from typing import TYPE_CHECKING, Literal, overload
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal, Protocol, overload
 
 import botocore.session
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError
 
 from payments.deployment import SANDBOX
 
@@ -19,8 +24,36 @@ CONNECT_SECONDS = 0.25
 READ_SECONDS = {"dynamodb": 0.3, "secretsmanager": 0.7}
 TRIES = {"dynamodb": 2, "secretsmanager": 1}
 
+FAREWELL_SECONDS = 0.15
+"""What the answer, the log and the metrics may take once the last call is over."""
+
 # A busy laptop pauses for longer than an AWS endpoint does, and nobody gives up on it after five seconds.
 _PATIENCE = 20 if SANDBOX else 1
+
+_deadline = math.inf
+
+
+class Context(Protocol):
+    """What is asked of Lambda's context."""
+
+    def get_remaining_time_in_millis(self) -> int: ...
+
+
+class OutOfTime(BotoCoreError):
+    """The function's time does not suffice for one more try, so none was begun. Answer while it still can be heard."""
+
+    fmt = "not sent: it could not end in time"
+
+
+@contextmanager
+def finishing_in_time(context: Context) -> Iterator[None]:
+    """A try within the block that could outlast the invocation raises OutOfTime instead."""
+    global _deadline  # noqa: PLW0603  # Lambda runs one invocation at a time
+    _deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - FAREWELL_SECONDS
+    try:
+        yield
+    finally:
+        _deadline = math.inf
 
 
 @overload
@@ -37,4 +70,12 @@ def client(service: str) -> object:
         read_timeout=READ_SECONDS[service] * _PATIENCE,
         retries={"total_max_attempts": TRIES[service], "mode": "legacy"},
     )
-    return botocore.session.get_session().create_client(service, config=config)
+    made = botocore.session.get_session().create_client(service, config=config)
+    longest = CONNECT_SECONDS + READ_SECONDS[service]
+
+    def refuse_late(**_: object) -> None:
+        if time.monotonic() + longest > _deadline:
+            raise OutOfTime
+
+    made.meta.events.register_first("before-send", refuse_late)  # called for each try
+    return made

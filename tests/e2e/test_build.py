@@ -76,9 +76,10 @@ def test_what_is_built_runs(built: tuple[Path, str]) -> None:
     folder, _ = built
     artifact = folder / "WebhookFunction"
     script = (
-        "import sys, webhook, checkout, preflight, requests, aws_lambda_powertools as powertools\n"
+        "import sys, types, webhook, checkout, preflight, requests, aws_lambda_powertools as powertools\n"
         "assert requests.__file__.startswith(sys.argv[1]) and powertools.__file__.startswith(sys.argv[1])\n"
-        "print(webhook.handler({'headers': {}, 'body': '{}'}, None)['statusCode'])\n"
+        "context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 4000)\n"
+        "print(webhook.handler({'headers': {}, 'body': '{}'}, context)['statusCode'])\n"
     )
     variables = {name: value for f in template(Mode="live").functions() for name, value in f.environment.items()}
     variables |= {"AWS_DEFAULT_REGION": "eu-west-1", "PYTHONPATH": str(artifact)}

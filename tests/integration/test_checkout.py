@@ -18,6 +18,7 @@ import checkout
 import webhook
 from payments import ledger, orders, pocketsflow, secrets, telemetry
 from payments.catalogue import Item
+from sandbox.worker import Context
 from tests.conftest import Aws, Provider
 from tests.payloads import API_KEY, PRODUCT, answered, delivery, http_event, paid
 
@@ -40,7 +41,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 def ask(content: Any = None, **headers: str) -> tuple[int, dict[str, Any]]:
     body = content if isinstance(content, bytes) else json.dumps({"productId": PRODUCT} if content is None else content)
     raw = body if isinstance(body, bytes) else body.encode()
-    return answered(checkout.handler(_event(raw, **headers), None))
+    return answered(checkout.handler(_event(raw, **headers), Context(9)))
 
 
 def _event(raw: bytes, **headers: str) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def _event(raw: bytes, **headers: str) -> dict[str, Any]:
 
 
 def status(order_id: str) -> tuple[int, dict[str, Any]]:
-    return answered(checkout.handler(http_event(f"GET /orders/{order_id}"), None))
+    return answered(checkout.handler(http_event(f"GET /orders/{order_id}"), Context(9)))
 
 
 def pending(cloud: Aws) -> list[dict[str, Any]]:
@@ -74,9 +75,9 @@ def test_the_status_of_an_order(cloud: Aws, provider: Provider) -> None:
     order_id = created["orderId"]
     code, content = status(order_id)
     assert (code, content) == (200, {"orderId": order_id, "status": "pending", "updatedAt": content["updatedAt"]})
-    assert webhook.handler(delivery(paid(order_id)), None)["statusCode"] == 200
+    assert webhook.handler(delivery(paid(order_id)), Context(4))["statusCode"] == 200
     assert status(order_id)[1]["status"] == "paid"
-    answer = checkout.handler(http_event(f"GET /orders/{order_id}"), None)
+    answer = checkout.handler(http_event(f"GET /orders/{order_id}"), Context(9))
     assert answer["headers"]["cache-control"] == "no-store"
 
 
@@ -208,14 +209,14 @@ def test_every_wrong_field_is_named_and_none_is_echoed(cloud: Aws, provider: Pro
 )
 def test_bad_requests(cloud: Aws, provider: Provider, event: Any, status_code: int, code: str) -> None:
     """A clear 4xx with a stable code, and nothing is written or asked."""
-    found, problem = answered(checkout.handler(event, None))
+    found, problem = answered(checkout.handler(event, Context(9)))
     assert (found, problem["code"], problem["status"]) == (status_code, code, status_code)
     assert (provider.received, cloud.items()) == ([], {})
 
 
 def test_problems_are_rfc_9457(cloud: Aws, provider: Provider) -> None:
     """application/problem+json with title, status, code and detail."""
-    answer = checkout.handler(_event(b"[]"), None)
+    answer = checkout.handler(_event(b"[]"), Context(9))
     assert answer["headers"]["content-type"] == "application/problem+json"
     assert json.loads(answer["body"]).keys() == {"title", "status", "code", "detail", "errors"}
 
@@ -261,7 +262,7 @@ def test_two_concurrent_calls_give_one_session(cloud: Aws, provider: Provider) -
     thread.start()
     while not provider.received:
         time.sleep(0.01)
-    answer = checkout.handler(_event(json.dumps({"productId": PRODUCT}).encode(), idempotency_key=KEY), None)
+    answer = checkout.handler(_event(json.dumps({"productId": PRODUCT}).encode(), idempotency_key=KEY), Context(9))
     code, problem = answered(answer)
     thread.join()
     assert (code, problem["code"]) == (409, "in_progress")
@@ -338,7 +339,7 @@ def test_pocketsflow_gives_no_usable_session(
     """A stable code; the order is marked and found in the index of pending ones; the key is in no answer and no log."""
     for name, value in says.items():
         setattr(provider, name, value)
-    answer = checkout.handler(_event(json.dumps({"productId": PRODUCT}).encode()), None)
+    answer = checkout.handler(_event(json.dumps({"productId": PRODUCT}).encode()), Context(9))
     found, problem = answered(answer)
     assert (found, problem["code"]) == (status_code, code)
     assert ("retry-after" in answer["headers"]) == (status_code == 503)
@@ -357,7 +358,7 @@ def test_pocketsflow_gives_no_usable_session(
 def test_retry_after_of_pocketsflow_is_passed_on(cloud: Aws, provider: Provider, asked: str, told: str) -> None:
     """Seconds, at most a minute; five when it says nothing that can be read."""
     provider.status, provider.headers = 429, {"Retry-After": asked.encode().decode("latin-1")} if asked else {}
-    answer = checkout.handler(_event(json.dumps({"productId": PRODUCT}).encode()), None)
+    answer = checkout.handler(_event(json.dumps({"productId": PRODUCT}).encode()), Context(9))
     assert answer["headers"]["retry-after"] == told
 
 

@@ -10,6 +10,7 @@ import pytest
 
 import webhook
 from payments import secrets
+from sandbox.worker import Context
 from tests.conftest import Aws
 from tests.payloads import NOW, SECRET, answered, delivery, http_event, paid, sign
 
@@ -17,7 +18,7 @@ ROTATED = "whsec_rotated_0123456789"
 
 
 def outcome(event: dict[str, Any]) -> tuple[int, str]:
-    status, content = answered(webhook.handler(event, None))
+    status, content = answered(webhook.handler(event, Context(4)))
     return status, content.get("outcome") or content["code"]
 
 
