@@ -43,6 +43,14 @@ def create_resources(template: Template, endpoint: str | None = None) -> None:
 
     Not through moto's CloudFormation, which skips secrets and drops a table's TTL and recovery.
     """
+    create_tables(template, endpoint)
+    secrets = client("secretsmanager", endpoint)
+    for logical_id, properties in template.resources("AWS::SecretsManager::Secret"):
+        created = secrets.create_secret(Name=f"sandbox-{logical_id}", Description=properties["Description"])
+        template.references[logical_id] = {"Ref": created["ARN"], "Arn": created["ARN"]}
+
+
+def create_tables(template: Template, endpoint: str | None = None) -> None:
     dynamodb = client("dynamodb", endpoint)
     for logical_id, properties in template.resources("AWS::DynamoDB::Table"):
         table = f"sandbox-{logical_id}"
@@ -54,10 +62,6 @@ def create_resources(template: Template, endpoint: str | None = None) -> None:
         ttl = properties["TimeToLiveSpecification"]
         dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=ttl)
         template.references[logical_id] = {"Ref": table, "Arn": created["TableArn"]}
-    secrets = client("secretsmanager", endpoint)
-    for logical_id, properties in template.resources("AWS::SecretsManager::Secret"):
-        created = secrets.create_secret(Name=f"sandbox-{logical_id}", Description=properties["Description"])
-        template.references[logical_id] = {"Ref": created["ARN"], "Arn": created["ARN"]}
 
 
 def fill_secrets(template: Template, endpoint: str | None = None) -> None:

@@ -27,7 +27,7 @@ class Worker:
     def __init__(self, function: Function, environment: Mapping[str, str]) -> None:
         self.function = function
         self.logs: deque[str] = deque(maxlen=1000)
-        self._environment = {**_lambda_environment(function), **environment}
+        self._environment = {**lambda_environment(function), **environment}
         self._one_at_a_time = threading.Lock()
         self._start()
 
@@ -98,7 +98,7 @@ class Context:
         return max(0, int((self._deadline - time.monotonic()) * 1000))
 
 
-def _lambda_environment(function: Function) -> dict[str, str]:
+def lambda_environment(function: Function) -> dict[str, str]:
     """The function's own variables and those that Lambda adds; nothing of the person's shell."""
     return {
         **function.environment,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -122,3 +123,10 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     monkeypatch.setattr(pocketsflow, "URL", server.url)
     yield served
     server.close()
+
+
+@pytest.fixture(scope="session")
+def node() -> str:
+    if (path := shutil.which("node")) and (ROOT / "tests/e2e/node_modules/pocketsflow").is_dir():
+        return path
+    pytest.skip("needs node and `npm ci` in tests/e2e (make test does it where npm is)")

@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +28,11 @@ def http_event(route: str, body: bytes = b"", **headers: str) -> dict[str, Any]:
         "body": base64.b64encode(body).decode(),
         "isBase64Encoded": True,
     }
+
+
+def new_key() -> str:
+    """An Idempotency-Key."""
+    return str(uuid.uuid4())
 
 
 def sign(body: bytes, secret: str = SECRET) -> str:

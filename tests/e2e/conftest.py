@@ -110,10 +110,3 @@ def chromium() -> str:
         if path := shutil.which(name):
             return path
     pytest.skip("needs chromium")
-
-
-@pytest.fixture(scope="session")
-def node() -> str:
-    if (path := shutil.which("node")) and (ROOT / "tests/e2e/node_modules/pocketsflow").is_dir():
-        return path
-    pytest.skip("needs node and `npm ci` in tests/e2e (make test does it where npm is)")

@@ -1,10 +1,19 @@
-"""Orders in the ledger."""
+"""Orders in the ledger, and functions in processes of their own against AWS over HTTP."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import requests
 
-from tests.conftest import Aws
+from sandbox import aws
+from sandbox.servers import Server
+from sandbox.worker import lambda_environment
+from tests.conftest import Aws, Provider, template
+from tests.dynalite import dynalite
+from tests.environments import Environments, Kill, Run
 from tests.payloads import NOW, PRODUCT
 
 
@@ -24,3 +33,58 @@ def open_order(**item: Any) -> str:
     opened = ledger.open_order(order, None, "fingerprint", NOW)
     assert opened == ledger.Opened(order.id)
     return order.id
+
+
+@dataclass
+class Deployment:
+    """Functions that run in processes of their own, as on Lambda, against AWS and Pocketsflow over HTTP."""
+
+    ledger: Any
+    provider: Provider
+    _functions: dict[str, Environments]
+
+    def run(self, module: str, *events: Any, kill: Kill | None = None) -> list[Run]:
+        """All events at once, each in an environment of its own."""
+        return self._functions[module].run(events, kill)
+
+    def items(self) -> dict[str, dict[str, Any]]:
+        return {item["pk"]["S"]: item for item in self.ledger.scan(TableName="sandbox-Ledger")["Items"]}
+
+
+@pytest.fixture(scope="module", params=["moto", "dynalite"])
+def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """On moto, one request at a time, or on dynalite, which is atomic by itself."""
+    with ExitStack() as stack:
+        url = stack.enter_context(dynalite(request.getfixturevalue("node"))) if request.param == "dynalite" else None
+        yield stack.enter_context(deployed(url))
+
+
+@contextmanager
+def deployed(dynamodb_url: str | None = None) -> Iterator[Deployment]:
+    """The sandbox's stage: its clients have patience, and nothing here is about time."""
+    with ExitStack() as stack:
+
+        def serve(application: Any) -> str:
+            server = Server(0)
+            server.start(application)
+            stack.callback(server.close)
+            return server.url
+
+        provider, moto_url = Provider(), serve(aws.application())
+        requests.post(f"{moto_url}/moto-api/reset", timeout=15).raise_for_status()  # one state in all of this process
+        stage = template(Stage="sandbox")
+        aws.create_resources(stage, moto_url)
+        aws.fill_secrets(stage, moto_url)
+        if dynamodb_url:
+            aws.create_tables(stage, dynamodb_url)
+        addresses = {
+            "AWS_ENDPOINT_URL": moto_url,
+            "AWS_ENDPOINT_URL_DYNAMODB": dynamodb_url or moto_url,
+            "POCKETSFLOW_URL": serve(provider),
+        }
+        functions = {}
+        for function in stage.functions():
+            module = function.handler.partition(".")[0]
+            functions[module] = Environments(module, {**lambda_environment(function), **addresses})
+            stack.callback(functions[module].close)
+        yield Deployment(aws.client("dynamodb", dynamodb_url or moto_url), provider, functions)
