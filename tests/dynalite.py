@@ -20,7 +20,8 @@ from sandbox.template import ROOT
 
 MODULES = ROOT / "tests/e2e/node_modules"
 _START = """
-const server = require("dynalite")({createTableMs: 0}).listen(0, "127.0.0.1", () => console.log(server.address().port))
+const server = require("dynalite")({createTableMs: 0, deleteTableMs: 0})
+server.listen(0, "127.0.0.1", () => console.log(server.address().port))
 """
 
 

@@ -1,6 +1,6 @@
 """Orders in the ledger, and functions in processes of their own against AWS over HTTP."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,21 +42,36 @@ class Deployment:
     ledger: Any
     provider: Provider
     _functions: dict[str, Environments]
+    _create_tables: Callable[[], None]
 
     def run(self, module: str, *events: Any, kill: Kill | None = None) -> list[Run]:
         """All events at once, each in an environment of its own."""
         return self._functions[module].run(events, kill)
 
+    def clear(self) -> None:
+        """An empty ledger: moto copies all of it, and all of its stream, for each transaction."""
+        self.ledger.delete_table(TableName="sandbox-Ledger")
+        self.ledger.get_waiter("table_not_exists").wait(TableName="sandbox-Ledger", WaiterConfig={"Delay": 0.01})
+        self._create_tables()
+
     def items(self) -> dict[str, dict[str, Any]]:
         return {item["pk"]["S"]: item for item in self.ledger.scan(TableName="sandbox-Ledger")["Items"]}
 
 
-@pytest.fixture(scope="module", params=["moto", "dynalite"])
-def deployment(request: pytest.FixtureRequest) -> Iterator[Deployment]:
-    """On moto, one request at a time, or on dynalite, which is atomic by itself."""
+@pytest.fixture(scope="module")
+def running(request: pytest.FixtureRequest) -> Iterator[Deployment]:
+    """On moto, one request at a time; where a test says so on dynalite, which is atomic by itself."""
     with ExitStack() as stack:
-        url = stack.enter_context(dynalite(request.getfixturevalue("node"))) if request.param == "dynalite" else None
+        on_dynalite = getattr(request, "param", "moto") == "dynalite"
+        url = stack.enter_context(dynalite(request.getfixturevalue("node"))) if on_dynalite else None
         yield stack.enter_context(deployed(url))
+
+
+@pytest.fixture
+def deployment(running: Deployment) -> Deployment:
+    """With an empty ledger."""
+    running.clear()
+    return running
 
 
 @contextmanager
@@ -83,8 +98,10 @@ def deployed(dynamodb_url: str | None = None) -> Iterator[Deployment]:
             "POCKETSFLOW_URL": serve(provider),
         }
         functions = {}
-        for function in stage.functions():
+        for function in template(Stage="sandbox", Mode="live").functions()[-1:] + stage.functions():  # with preflight
             module = function.handler.partition(".")[0]
             functions[module] = Environments(module, {**lambda_environment(function), **addresses})
             stack.callback(functions[module].close)
-        yield Deployment(aws.client("dynamodb", dynamodb_url or moto_url), provider, functions)
+        ledger_url = dynamodb_url or moto_url
+        ledger = aws.client("dynamodb", ledger_url)
+        yield Deployment(ledger, provider, functions, lambda: aws.create_tables(stage, ledger_url))
