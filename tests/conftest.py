@@ -74,6 +74,16 @@ class Aws:
     def order(self, order_id: str) -> dict[str, Any]:
         return self.items()[f"order#{order_id}"]
 
+    def clear(self) -> None:
+        for pk in self.items():
+            self.dynamodb.delete_item(TableName=self.table, Key={"pk": {"S": pk}})
+
+
+def holds(item: dict[str, Any], body: bytes) -> bool:
+    """Whether an item of the ledger has these very bytes: beside a fact of its own, or as the whole of it."""
+    inline = [value["M"]["raw"]["B"] for value in item.values() if "raw" in value.get("M", {})]
+    return body in [*inline, item.get("body", {}).get("B")]
+
 
 @pytest.fixture
 def cloud() -> Iterator[Aws]:

@@ -35,6 +35,30 @@ def open_order(**item: Any) -> str:
     return order.id
 
 
+@pytest.fixture
+def wire(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Requests that leave for AWS and Pocketsflow, tries included, in order."""
+    from payments import ledger, pocketsflow, secrets
+
+    sent: list[str] = []
+    post = pocketsflow._http.send
+
+    def note(request: Any, **_: Any) -> None:
+        sent.append(request.headers["X-Amz-Target"].decode().rpartition(".")[2])
+
+    def note_and_send(request: Any, **options: Any) -> Any:
+        sent.append(f"{request.method} {request.path_url}")
+        return post(request, **options)
+
+    clients = [ledger._client, secrets._client]
+    for client in clients:
+        client.meta.events.register_first("before-send", note)
+    monkeypatch.setattr(pocketsflow._http, "send", note_and_send)
+    yield sent
+    for client in clients:
+        client.meta.events.unregister("before-send", note)
+
+
 @dataclass
 class Deployment:
     """Functions that run in processes of their own, as on Lambda, against AWS and Pocketsflow over HTTP."""

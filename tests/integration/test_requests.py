@@ -1,0 +1,138 @@
+"""What each answer costs: requests on the wire, tries included, of a warm function."""
+
+import json
+from typing import Any
+
+import pytest
+
+import checkout
+import webhook
+from payments import ledger
+from sandbox.worker import Context
+from tests.conftest import Aws, Provider
+from tests.integration.conftest import open_order
+from tests.payloads import (
+    OTHER_PRODUCT,
+    SECRET,
+    answered,
+    delivery,
+    http_event,
+    new_key,
+    paid,
+    refunded,
+    sign,
+    subscribed,
+)
+
+LARGE = {"padding": "x" * ledger.MAX_INLINE_BODY}
+UPDATE, PUT, BOTH, GET = "UpdateItem", "PutItem", "TransactWriteItems", "GetItem"
+SESSION = "POST /checkout/sessions"
+
+
+def deliver(content: Any, name: str = "", **headers: str) -> str:
+    event = delivery(content, name or content["event"], **headers)
+    _, told = answered(webhook.handler(event, Context(4)))
+    return str(told.get("outcome") or told["code"])
+
+
+def ask(key: str = "", **fields: Any) -> str:
+    body = json.dumps({"sku": "course", **fields}).encode()
+    event = http_event("POST /checkout", body, content_type="application/json", idempotency_key=key)
+    _, told = answered(checkout.handler(event, Context(9)))
+    return str(told.get("code") or "created")
+
+
+@pytest.mark.parametrize(
+    ("earlier", "body", "outcome", "sent"),
+    [
+        ([], lambda ours: paid(ours), "settled", [UPDATE]),
+        ([lambda ours: paid(ours)], lambda ours: paid(ours), "redelivered", [UPDATE]),
+        ([lambda ours: paid(ours)], lambda ours: paid(ours, amount=1), "redelivered", [UPDATE] * 2),
+        ([lambda ours: paid(ours)], lambda ours: paid(ours, "sale2"), "second_payment", [UPDATE]),
+        ([], lambda ours: paid(ours, product=OTHER_PRODUCT), "mismatched", [UPDATE]),
+        ([], lambda ours: paid(ours) | LARGE, "settled", [UPDATE] * 2),
+        ([], lambda ours: paid(f"{ours[:-6]}000000"), "unmatched", [UPDATE] * 2),
+        ([], lambda ours: paid(f"{ours[:-6]}000000") | LARGE, "unmatched", [UPDATE] * 3),
+        ([], lambda _: paid(None), "unmatched", [UPDATE]),
+        ([], lambda _: paid("ORDER-1043"), "unmatched", [UPDATE]),
+        ([], lambda ours: refunded(ours), "recorded", [UPDATE]),
+        ([], lambda _: refunded(None), "recorded", [UPDATE]),
+        ([], lambda _: {"event": "review.created"}, "recorded", [UPDATE]),
+        ([], lambda _: {"event": "order.completed"}, "recorded", [UPDATE]),
+    ],
+    ids=[
+        "first", "redelivery", "in other words", "second payment", "other product", "large", "unknown order",
+        "large, unknown order", "no order", "another shop's order", "refund", "refund of no order", "other event",
+        "misfit",
+    ],
+)  # fmt: skip
+def test_invariant_3_requests_of_a_delivery(
+    cloud: Aws, order_id: str, wire: list[str], earlier: list[Any], body: Any, outcome: str, sent: list[str]
+) -> None:
+    """Settling is one conditional request, and so is a duplicate; only an anomaly takes more, and three at most."""
+    for before in earlier:
+        deliver(before(order_id))
+    deliver({"event": "warm"})  # the secret is cached from here on
+    wire.clear()
+    assert deliver(body(order_id)) == outcome
+    assert wire == sent
+
+
+def test_requests_of_a_subscription(cloud: Aws, order_id: str, wire: list[str]) -> None:
+    """The same one."""
+    deliver({"event": "warm"})
+    wire.clear()
+    assert deliver(subscribed(order_id), "customer.subscription.created") == "settled"
+    assert wire == [UPDATE]
+
+
+def test_requests_of_a_stranger(cloud: Aws, order_id: str, wire: list[str]) -> None:
+    """What cannot be a signature costs nothing; what is a wrong one a look at the secret, once."""
+    assert deliver(paid(order_id), x_pocketsflow_signature="0" * 63) == "invalid_signature"
+    assert wire == []
+    for _ in range(10):
+        assert deliver(paid(order_id), x_pocketsflow_signature="0" * 64) == "invalid_signature"
+    assert wire == ["GetSecretValue"]
+    body = b"x" * (webhook.MAX_BODY + 1)
+    assert deliver(body, "order.completed", x_pocketsflow_signature=sign(body, SECRET)) == "body_too_large"
+    assert wire == ["GetSecretValue"]
+
+
+def test_requests_of_a_checkout(cloud: Aws, provider: Provider, wire: list[str]) -> None:
+    """The order before Pocketsflow is asked, the session after it; a key costs no request of its own, and a retry is
+    answered without Pocketsflow."""
+    ask()  # the key of the API is cached from here on
+    key, other = new_key(), new_key()
+    for request, code, sent in [
+        ({}, "created", [PUT, SESSION, UPDATE]),
+        ({"key": key}, "created", [BOTH, SESSION, UPDATE]),
+        ({"key": key}, "created", [BOTH, UPDATE]),
+        ({"key": key, "discountCode": "X"}, "idempotency_key_reused", [BOTH]),
+        ({"sku": "unknown"}, "invalid_request", []),
+        ({"key": "no-uuid"}, "invalid_idempotency_key", []),
+    ]:
+        wire.clear()
+        assert ask(**request) == code  # type: ignore[arg-type]
+        assert wire == sent
+    provider.status = 500
+    wire.clear()
+    assert ask(other) == "pocketsflow_failed"
+    assert wire == [BOTH, SESSION, UPDATE]
+    provider.status = 201
+    wire.clear()
+    assert ask(other) == "created"
+    assert wire == [BOTH, UPDATE, SESSION, UPDATE]
+
+
+def test_requests_of_a_status(cloud: Aws, wire: list[str]) -> None:
+    """One read; none for what cannot be an order of this stage."""
+    order_id = open_order()
+    for asked, code, sent in [
+        (order_id, 200, [GET]),
+        ("ord_test_" + "0" * 26, 404, [GET]),
+        ("ord_prod_" + "0" * 26, 404, []),
+        ("x" * 10_000, 404, []),
+    ]:
+        wire.clear()
+        assert checkout.handler(http_event(f"GET /orders/{asked}"), Context(9))["statusCode"] == code
+        assert wire == sent
