@@ -1,7 +1,7 @@
 """AWS clients whose worst case fits the webhook's time budget.
 
-botocore's own session instead of boto3's: the same clients without the 80 ms of CPU that a cold start
-spends on importing s3transfer and resource factories (docs/decisions.md).
+botocore's own session instead of boto3's: the same clients without what a cold start spends on importing s3transfer
+and resource factories (docs/decisions.md).
 """
 
 import math
@@ -30,6 +30,7 @@ FAREWELL_SECONDS = 0.15
 # A busy laptop pauses for longer than an AWS endpoint does, and nobody gives up on it after five seconds.
 _PATIENCE = 20 if SANDBOX else 1
 
+_session = botocore.session.get_session()  # one: each reads all of AWS's endpoints anew
 _deadline = math.inf
 
 
@@ -70,7 +71,7 @@ def client(service: str) -> object:
         read_timeout=READ_SECONDS[service] * _PATIENCE,
         retries={"total_max_attempts": TRIES[service], "mode": "legacy"},
     )
-    made = botocore.session.get_session().create_client(service, config=config)
+    made = _session.create_client(service, config=config)
     longest = CONNECT_SECONDS + READ_SECONDS[service]
 
     def refuse_late(**_: object) -> None:
