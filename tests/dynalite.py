@@ -22,6 +22,7 @@ MODULES = ROOT / "tests/e2e/node_modules"
 _START = """
 const server = require("dynalite")({createTableMs: 0, deleteTableMs: 0})
 server.listen(0, "127.0.0.1", () => console.log(server.address().port))
+process.stdin.resume().on("end", () => process.exit()) // with whoever started it
 """
 
 
@@ -29,8 +30,9 @@ server.listen(0, "127.0.0.1", () => console.log(server.address().port))
 def dynalite(node: str) -> Iterator[str]:
     """Its address, completed."""
     process = subprocess.Popen(
-        [node, "-e", _START], env={**os.environ, "NODE_PATH": str(MODULES)}, stdout=subprocess.PIPE, text=True
-    )
+        [node, "-e", _START], env={**os.environ, "NODE_PATH": str(MODULES)},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
     server = Server(0)
     try:
         assert process.stdout is not None
@@ -38,8 +40,7 @@ def dynalite(node: str) -> Iterator[str]:
         yield server.url
     finally:
         server.close()
-        process.kill()
-        process.communicate()
+        process.communicate(timeout=15)
 
 
 class _Completed:

@@ -54,13 +54,12 @@ def test_checkouts_with_one_key(deployment: Deployment) -> None:
     sessions = len(deployment.provider.received)
     events = [checkout(new_key())] * AT_ONCE
     deployment.provider.delay_seconds = 0.5
-    first = outcomes(deployment.run("checkout", *events))
+    first = deployment.run("checkout", *events)
     deployment.provider.delay_seconds = 0
-    assert first.keys() == {"created", "in_progress"}
-    assert first.total() == AT_ONCE
     again = deployment.run("checkout", *events)
-    assert len({run.answer["body"] for run in again if run.answer}) == 1
+    assert outcomes(first).keys() <= {"created", "in_progress"}
     assert outcomes(again) == {"created": AT_ONCE}
+    assert len({run.answer["body"] for run in first + again if outcomes([run])["created"]}) == 1
     assert len(deployment.provider.received) == sessions + 1
     assert len(_orders(deployment)) == 1
 
@@ -82,8 +81,8 @@ def test_retries_of_a_failed_checkout(deployment: Deployment) -> None:
     sessions = len(deployment.provider.received)
     runs = deployment.run("checkout", *[checkout(key)] * AT_ONCE)
     deployment.provider.delay_seconds = 0
-    assert outcomes(runs).keys() == {"created", "in_progress"}
-    assert outcomes(runs).total() == AT_ONCE
+    assert outcomes(runs).keys() <= {"created", "in_progress"}
+    assert len({run.answer["body"] for run in runs if outcomes([run])["created"]}) == 1
     assert len(deployment.provider.received) == sessions + 1
     assert len(_orders(deployment)) == 1
 
