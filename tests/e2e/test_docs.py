@@ -153,6 +153,19 @@ def test_links_lead_somewhere() -> None:
             assert (Path(path.parent) / target).exists(), f"{path.name}: {target}"
 
 
+def test_every_threat_names_its_test() -> None:
+    """Each line of the threat model says what shows it, and that test is there."""
+    tables = re.findall(r"^\|(.*)\|$", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
+    threats = [row.split("|")[2] for row in tables if not row.startswith((" threat ", "---"))]
+    assert len(threats) > 30
+    for cell in threats:
+        named = re.findall(r"`(\w+\.py)::(\w+)`", cell)
+        assert named, cell
+        for file, test in named:
+            [path] = ROOT.glob(f"tests/*/{file}")
+            assert f"\ndef {test}(" in path.read_text(), f"{file}::{test}"
+
+
 def test_the_sums_are_right() -> None:
     """Each line of the cost tables is the product it shows, and each sum the sum of its lines."""
     for table in README.partition("## Cost")[2].partition("\n## ")[0].split("| | | $ |")[1:]:
