@@ -112,10 +112,11 @@ def test_a_checkout_dies(deployment: Deployment, failed_before: bool, pocketsflo
             [early] = deployment.run("checkout", checkout(key))
             assert set(outcomes([early])) <= {"created", "in_progress"}
             _let_the_lock_expire(deployment)
+            made_by_then = len(deployment.provider.received)
             [late] = deployment.run("checkout", checkout(key))
             assert outcomes([late]) == {"created": 1}
-            if outcomes([early])["created"]:
-                assert early.answer == late.answer
+            if outcomes([early])["created"]:  # answered for good: no session is made any more
+                assert (early.answer, made_by_then) == (late.answer, len(deployment.provider.received))
             [order_id] = {pk.removeprefix("order#") for pk in _orders(deployment)}
             assert json.loads(late.answer["body"])["orderId"] == order_id  # type: ignore[index]
             made = deployment.provider.received[sessions:]
