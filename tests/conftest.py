@@ -137,6 +137,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
 
 @pytest.fixture(scope="session")
 def node() -> str:
-    if (path := shutil.which("node")) and (ROOT / "tests/e2e/node_modules/pocketsflow").is_dir():
+    modules = ROOT / "tests/e2e/node_modules"
+    if (path := shutil.which("node")) and all((modules / name).is_dir() for name in ("dynalite", "pocketsflow")):
         return path
     pytest.skip("needs node and `npm ci` in tests/e2e (make test does it where npm is)")

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,6 +34,8 @@ class Run:
 
     answer: dict[str, Any] | None
     sent: list[str]
+    code: int
+    """0, or KILLED; everything else is a defect, told on standard error."""
 
 
 class Environments:
@@ -50,7 +53,9 @@ class Environments:
         assert self._parent.stdout is not None
         self._parent.stdin.write(json.dumps({"events": events, "kill": kill}) + "\n")
         self._parent.stdin.flush()
-        return [Run(**run) for run in json.loads(self._parent.stdout.readline())]
+        runs = [Run(**run) for run in json.loads(self._parent.stdout.readline())]
+        assert {run.code for run in runs} <= {0, KILLED}
+        return runs
 
     def close(self) -> None:
         self._parent.communicate(timeout=15)
@@ -69,6 +74,8 @@ def _fork(handler: Callable[[Any, Any], Any], event: Any, kill: Kill | None, gat
             _watch_the_wire(lambda request: print(json.dumps(request), file=lines, flush=True), kill, gate)
             print(json.dumps({"answer": handler(event, Context(PATIENCE))}), file=lines, flush=True)
         code = 0
+    except BaseException:  # noqa: BLE001  # there is nobody above
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -115,9 +122,8 @@ def _collect(pid: int, report: int) -> dict[str, Any]:
         told = [json.loads(line) for line in lines]
     _, status = os.waitpid(pid, 0)
     code = os.waitstatus_to_exitcode(status)
-    assert code in (0, KILLED), f"the environment ended with {code}"
     answer = told.pop()["answer"] if code == 0 else None
-    return {"answer": answer, "sent": told}
+    return {"answer": answer, "sent": told, "code": code}
 
 
 def _main(module: str) -> None:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
 
-CONNECT_SECONDS = 0.25
+CONNECT_SECONDS = 0.2
+"""For TCP, and as long again for TLS: urllib3 gives each of them all of it."""
 READ_SECONDS = {"dynamodb": 0.3, "secretsmanager": 0.7}
 TRIES = {"dynamodb": 2, "secretsmanager": 1}
 
@@ -46,6 +47,11 @@ class OutOfTime(BotoCoreError):
     fmt = "not sent: it could not end in time"
 
 
+def longest_try(service: str) -> float:
+    """Seconds until a try is given up, where the service has one address that answers or none."""
+    return 2 * CONNECT_SECONDS + READ_SECONDS[service]
+
+
 @contextmanager
 def finishing_in_time(context: Context) -> Iterator[None]:
     """A try within the block that could outlast the invocation raises OutOfTime instead."""
@@ -62,7 +68,7 @@ def client(service: Literal["dynamodb"]) -> "DynamoDBClient": ...
 @overload
 def client(service: Literal["secretsmanager"]) -> "SecretsManagerClient": ...
 def client(service: str) -> object:
-    """A client that gives up after TRIES calls of at most CONNECT_SECONDS + READ_SECONDS each.
+    """A client that gives up after TRIES calls, each of which takes no longer than its longest_try.
 
     "legacy" because its first back-off is a fixed 50 ms for DynamoDB; "standard" may wait for a second.
     """
@@ -72,10 +78,9 @@ def client(service: str) -> object:
         retries={"total_max_attempts": TRIES[service], "mode": "legacy"},
     )
     made = _session.create_client(service, config=config)
-    longest = CONNECT_SECONDS + READ_SECONDS[service]
 
     def refuse_late(**_: object) -> None:
-        if time.monotonic() + longest > _deadline:
+        if time.monotonic() + longest_try(service) > _deadline:
             raise OutOfTime
 
     made.meta.events.register_first("before-send", refuse_late)  # called for each try

@@ -57,7 +57,7 @@ class Weather:
         fate = self.fates[len(self.met)] if len(self.met) < len(self.fates) else "slow"
         self.met.append(fate)
         service = "secretsmanager" if b"secretsmanager" in request.headers["X-Amz-Target"] else "dynamodb"
-        self.sleep(aws.CONNECT_SECONDS + aws.READ_SECONDS[service])
+        self.sleep(aws.longest_try(service))
         if fate == "lost":
             raise ReadTimeoutError(endpoint_url=request.url)
         botocore_stubber.enabled = True
@@ -79,9 +79,11 @@ def under(weather: Weather) -> Iterator[None]:
         patch.setattr(botocore_stubber, "enabled", False)
         for client in clients:
             client.meta.events.register("before-send", weather.send)
-        yield
-        for client in clients:
-            client.meta.events.unregister("before-send", weather.send)
+        try:
+            yield
+        finally:
+            for client in clients:
+                client.meta.events.unregister("before-send", weather.send)
 
 
 def every_weather(timeout: int, live: Callable[[Weather], None], bad: Fates) -> int:
@@ -107,8 +109,8 @@ DELIVERIES: dict[str, Callable[[str], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("kind", DELIVERIES)
 def test_the_webhook_answers_in_time_in_every_weather(cloud: Aws, kind: str) -> None:
-    """Within four seconds, whatever AWS does. 200 only with the body stored; one bad try costs nothing; and whatever
-    was lost or left half done, the next delivery makes it good."""
+    """Within four seconds, whatever AWS does. 200 only with the body stored; one bad try loses nothing, slow as the
+    others are; and whatever was left half done, the next delivery makes it good."""
 
     bad = ("lost", "unheard", "failed") if kind == "payment" else ("lost", "unheard")
 
@@ -120,11 +122,13 @@ def test_the_webhook_answers_in_time_in_every_weather(cloud: Aws, kind: str) -> 
         event = delivery(content, content["event"])
         with under(weather):
             status, told = answered(webhook.handler(event, weather))
-        assert weather.now <= 4
+        assert weather.now <= 4 - 0.1  # which the answer and the log may take
         assert status == 200 or told["code"] in ("webhook_secret_unreachable", "ledger_unavailable")
-        assert status == 503 or any(holds(item, json.dumps(content).encode()) for item in cloud.items().values())
+        stored = any(holds(item, json.dumps(content).encode()) for item in cloud.items().values())
+        assert stored or status == 503
         if len(weather.met) - weather.met.count("slow") <= 1:
-            assert status == 200
+            assert stored
+            assert status == 200 or kind.startswith("large")  # two writes later its time is over
         assert answered(webhook.handler(event, Context(4)))[0] == 200
         assert any(holds(item, json.dumps(content).encode()) for item in cloud.items().values())
         facts = [name for item in cloud.items().values() for name in item if name == f"pay#of-{order_id}"]
@@ -160,7 +164,7 @@ def test_a_checkout_answers_in_time_in_every_weather(
         monkeypatch.setattr(pocketsflow, "create_session", create_session)
         with under(weather):
             status, told = answered(checkout.handler(event, weather))
-        assert weather.now <= timeout - aws.FAREWELL_SECONDS
+        assert weather.now <= timeout - 0.1
         assert (told.get("code") or "created") in (
             *(["created", "in_progress"] if pocketsflow_answers else ["pocketsflow_unreachable", "in_progress"]),
             "api_key_unreachable",
@@ -183,6 +187,25 @@ def silent() -> Iterator[str]:
 
 
 @contextlib.contextmanager
+def silent_tls() -> Iterator[str]:
+    """The same, which leaves a TLS handshake unanswered."""
+    with silent() as url:
+        yield url.replace("http:", "https:")
+
+
+@contextlib.contextmanager
+def full() -> Iterator[str]:
+    """An address that takes no connection, and does not say so."""
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listening.getsockname())
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@contextlib.contextmanager
 def closed() -> Iterator[str]:
     """An address where nobody listens."""
     with socket.socket() as bound:
@@ -190,7 +213,7 @@ def closed() -> Iterator[str]:
         yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
-@pytest.mark.parametrize("outage", [silent, closed])
+@pytest.mark.parametrize("outage", [silent, silent_tls, full, closed])
 @pytest.mark.parametrize(
     ("service", "code"), [("dynamodb", "ledger_unavailable"), ("secretsmanager", "webhook_secret_unreachable")]
 )
