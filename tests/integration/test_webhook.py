@@ -11,7 +11,7 @@ import pytest
 import webhook
 from payments import secrets
 from sandbox.worker import Context
-from tests.conftest import Aws
+from tests.conftest import Aws, template
 from tests.payloads import NOW, SECRET, answered, delivery, http_event, paid, sign
 
 ROTATED = "whsec_rotated_0123456789"
@@ -99,6 +99,18 @@ def test_a_malformed_signature_costs_no_read(cloud: Aws, reads: list[str]) -> No
     """What cannot be a signature is refused before any secret is looked at."""
     assert webhook._verify(b"{}", "0" * 63, NOW) == "invalid"
     assert reads == []
+
+
+def test_a_secret_that_is_no_longer_pocketsflow_s(
+    cloud: Aws, order_id: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every payment is refused, so the metric that an alarm watches counts each: not what cannot be a signature."""
+    [alarm] = [a for _, a in template().resources("AWS::CloudWatch::Alarm") if a["Period"] == 3600]
+    cloud.put_secret("WebhookSecrets", ROTATED)
+    for signature, counted in (("", 0), ("0" * 63, 0), (None, 1)):
+        changed = {} if signature is None else {"x_pocketsflow_signature": signature}
+        assert outcome(delivery(paid(order_id), **changed)) == (401, "invalid_signature")
+        assert capsys.readouterr().out.count(f'"{alarm["MetricName"]}":[1.0]') == counted
 
 
 def test_a_secret_never_filled(cloud: Aws, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
