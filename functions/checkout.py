@@ -27,7 +27,7 @@ RETRY_AFTER = 5
 """Seconds, when Pocketsflow names none."""
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FAILURES: dict[pocketsflow.Reason, tuple[int, str]] = {
-    "refused": (502, "Pocketsflow refused the checkout; the product or the discount code may be unknown to it."),
+    "refused": (502, "Pocketsflow refused the checkout; the product may be unknown to it."),
     "unauthorized": (502, "Pocketsflow refused this shop's API key."),
     "busy": (503, "Pocketsflow is busy. Try again after the time in Retry-After."),
     "failed": (502, "Pocketsflow failed. Try again."),
@@ -76,6 +76,9 @@ def _create_session(event: http.Event, api_key: str, request: CheckoutRequest, o
     try:
         session = pocketsflow.create_session(api_key, request.for_pocketsflow(order_id))
     except pocketsflow.CheckoutFailed as failure:
+        if failure.reason == "refused" and request.discount_code is not None:  # a buyer's slip wakes nobody
+            ledger.mark_failed(order_id, "discount_code_refused")
+            return _refused("discount_code_refused", 400, "Pocketsflow refused this checkout with its discount code.")
         code = f"pocketsflow_{failure.reason}"
         ledger.mark_failed(order_id, code)
         needs_attention(code, order_id=order_id)

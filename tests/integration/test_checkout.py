@@ -352,6 +352,21 @@ def test_pocketsflow_gives_no_usable_session(
     assert '"ERROR"' in log.getvalue()
 
 
+@pytest.mark.parametrize("status_code", [400, 404, 422])
+def test_a_discount_code_that_pocketsflow_does_not_know(
+    cloud: Aws, provider: Provider, log: io.StringIO, status_code: int
+) -> None:
+    """A buyer's slip: 400, nobody is called, and the same page can ask again without the code."""
+    provider.status, provider.body = status_code, {"message": "no such discount"}
+    code, problem = ask({"productId": PRODUCT, "discountCode": "NOPE"})
+    assert (code, problem["code"]) == (400, "discount_code_refused")
+    assert '"ERROR"' not in log.getvalue()
+    [order] = pending(cloud)
+    assert order["checkout_error"]["S"] == "discount_code_refused"
+    assert ask({"productId": PRODUCT})[1]["code"] == "pocketsflow_refused"
+    assert '"ERROR"' in log.getvalue()
+
+
 @pytest.mark.parametrize(
     ("asked", "told"), [("7", "7"), ("3600", "60"), ("soon", "5"), ("-1", "5"), ("٣", "5"), ("", "5")]
 )
