@@ -222,7 +222,7 @@ def nested(depth: int) -> str:
 
 def digest(identity: str) -> str:
     """What stands in the ledger for an id that is not 1 to 64 letters, digits, dashes and underscores."""
-    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"sha256-{hashlib.sha256(identity.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def another_stage(at: Target) -> str:

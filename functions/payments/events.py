@@ -175,9 +175,12 @@ def _text(value: object) -> bool:
 
 
 def _id(value: Any) -> str:
-    """An id from outside, safe in a key: itself, or its sha256 when it is long or has other characters."""
+    """An id from outside, safe in a key: itself, or its sha256 when it is long or has other characters. No id is
+    another's hash: with its prefix a hash is longer than an id can be."""
     text = str(value)
-    return text if _SAFE.fullmatch(text) else hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    if _SAFE.fullmatch(text):
+        return text
+    return f"sha256-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def _order_id(content: dict[str, Any]) -> str | None:

@@ -57,8 +57,7 @@ def status(item: Item, facts: Mapping[str, Mapping[str, Any]], payments: list[st
 
 
 def _differs(item: Item, payment: Mapping[str, Any]) -> bool:
-    # Dollars in one source, cents in another (contract, 3.3). Reading either as right accepts only what is
-    # the price or a hundred times the price, never less than was asked.
+    # Dollars by the documentation, cents by its invoices' example (contract, 3.3): read either way it may be the price.
     before_tax = payment.get("amount_before_tax")
     if item.price is None or before_tax is None or payment.get("currency") != item.currency:
         return True

@@ -401,7 +401,7 @@ HOSTILE_IDS = [
 @pytest.mark.parametrize("hostile", HOSTILE_IDS)
 def test_hostile_ids_become_their_sha256(hostile: str):
     """An id that is unfit for a key is replaced by its sha256, so that keys stay short, plain and distinct."""
-    digest = hashlib.sha256(hostile.encode("utf-8", "surrogatepass")).hexdigest()
+    digest = f"sha256-{hashlib.sha256(hostile.encode('utf-8', 'surrogatepass')).hexdigest()}"
     thing = {"id": hostile, "variantId": hostile}
     payment = parse({**COMPLETED, "order": thing, "product": thing}, "order.completed")
     assert isinstance(payment, Payment)
@@ -415,6 +415,16 @@ def test_hostile_ids_become_their_sha256(hostile: str):
     begun = parse({**CREATED, "subscriptionCustomerId": hostile, "subscription": thing}, SUBSCRIBED)
     assert isinstance(begun, Payment)
     assert (begun.id, begun.product_id) == (digest, digest)
+
+
+def test_an_id_that_is_another_s_hash():
+    """Whoever knows an unfit id cannot take its place."""
+    names = set()
+    for payment in ("a#b", hashlib.sha256(b"a#b").hexdigest(), f"sha256-{hashlib.sha256(b'a#b').hexdigest()}"):
+        fact = parse({**COMPLETED, "order": {"id": payment}}, "order.completed")
+        assert isinstance(fact, Payment)
+        names.add(fact.id)
+    assert len(names) == 3
 
 
 @pytest.mark.parametrize("plain", ["1", THEIRS, "x" * 64, "re_1-A"])
