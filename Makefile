@@ -1,5 +1,6 @@
 # make demo    the whole system on this machine, and one purchase      (ONCE=1: end after it; PORT=9000)
 # make test    every test; make lint: what reads the code              (both edit nothing)
+# make bench   what a cold start and a webhook cost                    (ARGS=--rounds=100; writes docs/performance.md)
 # make build   the artifact for `sam deploy`                           (PY=3.12 ARCH=x86_64: to run it elsewhere, beside the first)
 SHELL := bash
 PYTHON ?= python3
@@ -10,12 +11,15 @@ export PATH := $(VENV)/bin:$(PATH)
 export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,0)
 export PY ARCH
 
-.PHONY: demo test lint format build lock
+.PHONY: demo test bench lint format build lock
 demo: .venv/sandbox.ready
 	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT))
 
 test: .venv/sam.ready tests/e2e/node_modules
 	python -m pytest -n auto $(ARGS)
+
+bench: .venv/dev.ready
+	python -m tests.bench $(ARGS)
 
 lint: .venv/sam.ready
 	ruff check . && ruff format --check . && mypy functions sandbox
