@@ -16,6 +16,9 @@ from tests.dynalite import dynalite
 from tests.environments import Environments, Kill, Run
 from tests.payloads import NOW, PRODUCT
 
+pytest.register_assert_rewrite("tests.integration.ledger_model")
+from tests.integration.ledger_model import Clock
+
 
 @pytest.fixture
 def order_id(cloud: Aws) -> str:
@@ -129,3 +132,15 @@ def deployed(dynamodb_url: str | None = None) -> Iterator[Deployment]:
         ledger_url = dynamodb_url or moto_url
         ledger = aws.client("dynamodb", ledger_url)
         yield Deployment(ledger, provider, functions, lambda: aws.create_tables(stage, ledger_url))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The functions' time, which stands still until a test lets it pass."""
+    import checkout
+    import webhook
+
+    clock = Clock()
+    for module in (webhook, checkout):
+        monkeypatch.setattr(module, "datetime", clock)
+    return clock
