@@ -35,8 +35,9 @@ EXAMPLES = settings(
 )
 ORDER = "ord_test_01hzy7v3k4m5n6p7q8r9s0t1v2"
 
-# Half surrogate pairs too: JSON can smuggle them in. Mapped, or they would drown in the million other characters.
-ANY_CHARACTER = st.characters() | st.sampled_from('\ud800\udfff\0\x7f\u2028\u212a\xe9 "').map(str)
+# Half of a surrogate pair too, as JSON can smuggle it in: second halves only, since two halves make a whole. Mapped, or
+# they would drown in the million other characters.
+ANY_CHARACTER = st.characters(exclude_categories=["Cs"]) | st.sampled_from('\udfff\0\x7f\u2028\u212a\xe9 "').map(str)
 ANY_TEXT = st.text(ANY_CHARACTER, max_size=80)
 ENCODABLE_TEXT = st.text(max_size=80)
 
@@ -703,8 +704,7 @@ def test_a_raw_body_is_bytes_or_one_of_two_exceptions(text: str, is_base64: bool
     except (http.TooLarge, http.Malformed):
         return
     assert len(raw) <= limit
-    assert re.fullmatch("([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", text) if is_base64 else True
-    assert is_base64 or raw == text.encode()
+    assert {*text} <= {*string.ascii_letters, *string.digits, *"+/="} if is_base64 else raw == text.encode()
 
 
 @EXAMPLES
