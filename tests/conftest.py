@@ -1,5 +1,6 @@
 """The environment that the template gives the functions, set before any of them is imported, and AWS by moto."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -85,9 +86,9 @@ def holds(item: dict[str, Any], body: bytes) -> bool:
     return body in [*inline, item.get("body", {}).get("B")]
 
 
-@pytest.fixture
-def cloud() -> Iterator[Aws]:
-    """The stack as it is after set-up: resources of the template, both secrets filled, nothing cached."""
+@contextlib.contextmanager
+def deployed_stack() -> Iterator[Aws]:
+    """As it is after set-up: resources of the template, both secrets filled, nothing cached."""
     from payments import secrets
 
     with moto.mock_aws():
@@ -98,6 +99,13 @@ def cloud() -> Iterator[Aws]:
         secrets._copies.clear()
         yield stack
         secrets._copies.clear()
+
+
+@pytest.fixture
+def cloud() -> Iterator[Aws]:
+    """A stack of the test's own."""
+    with deployed_stack() as stack:
+        yield stack
 
 
 @dataclass

@@ -59,6 +59,15 @@ class Sandbox:
     def faults(self, **faults: Any) -> None:
         http.post(f"{self.pocketsflow}/_sandbox/faults", json=faults, timeout=15).raise_for_status()
 
+    def environment_of_a_function(self) -> str:
+        """Its variables as the system shows them, behind its command."""
+        children = ["ps", "-o", "pid=", "--ppid", str(self.process.pid)]
+        worker = subprocess.run(children, capture_output=True, text=True, check=True).stdout.split()[0]
+        shown = subprocess.run(
+            ["ps", "eww", "-o", "command=", "-p", worker], capture_output=True, text=True, check=True
+        )
+        return shown.stdout
+
     def outcomes(self, payment: str) -> list[Any]:
         """What its deliveries were answered, in order."""
         log = http.get(f"{self.pocketsflow}/_sandbox/deliveries", timeout=15).json()

@@ -2,7 +2,6 @@
 
 import http.client
 import re
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
@@ -43,10 +42,7 @@ class Ledger:
 @pytest.fixture(scope="session")
 def client(shared_sandbox: Sandbox) -> Any:
     """DynamoDB where the sandbox's functions find it."""
-    children = ["ps", "-o", "pid=", "--ppid", str(shared_sandbox.process.pid)]
-    worker = subprocess.run(children, capture_output=True, text=True, check=True).stdout.split()[0]
-    shown = subprocess.run(["ps", "eww", "-o", "command=", "-p", worker], capture_output=True, text=True, check=True)
-    address = re.search(r"AWS_ENDPOINT_URL=(\S+)", shown.stdout)
+    address = re.search(r"AWS_ENDPOINT_URL=(\S+)", shared_sandbox.environment_of_a_function())
     assert address is not None
     return aws.client("dynamodb", address[1])
 

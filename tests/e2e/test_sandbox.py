@@ -166,7 +166,7 @@ def test_a_foreign_host_header_is_refused(sandbox: Sandbox) -> None:
 def test_pages_of_other_machines_are_refused(sandbox: Sandbox) -> None:
     """A browser lets any page send simple requests to 127.0.0.1: none reaches a control, a payment page or AWS."""
     foreign = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
-    moto = re.search(r"AWS_ENDPOINT_URL=(\S+)", _environment_of_a_function(sandbox))[1]  # type: ignore[index]
+    moto = re.search(r"AWS_ENDPOINT_URL=(\S+)", sandbox.environment_of_a_function())[1]  # type: ignore[index]
     for method, url in (
         ("POST", f"{sandbox.pocketsflow}/_sandbox/faults"),
         ("GET", f"{sandbox.pocketsflow}/_sandbox/deliveries"),
@@ -197,7 +197,7 @@ def test_invoke_a_function(sandbox: Sandbox) -> None:
 
 def test_the_functions_see_only_the_environment_of_the_template(sandbox: Sandbox) -> None:
     """No variable of the person's shell reaches a function."""
-    environment = _environment_of_a_function(sandbox)
+    environment = sandbox.environment_of_a_function()
     assert "STAGE=sandbox" in environment
     assert shell()
     for name in shell():
@@ -321,14 +321,6 @@ def test_a_port_that_is_none() -> None:
     assert told.returncode == 2
     assert "--port" in told.stderr
     assert "Traceback" not in told.stderr
-
-
-def _environment_of_a_function(sandbox: Sandbox) -> str:
-    children = ["ps", "-o", "pid=", "--ppid", str(sandbox.process.pid)]
-    worker = subprocess.run(children, capture_output=True, text=True, check=True).stdout.split()[0]
-    return subprocess.run(
-        ["ps", "eww", "-o", "command=", "-p", worker], capture_output=True, text=True, check=True
-    ).stdout
 
 
 def _three_free_ports() -> int:

@@ -7,15 +7,13 @@ from operator import attrgetter
 from typing import Any
 from urllib.parse import unquote
 
-import moto
 import pytest
 
 import checkout
 import webhook
-from payments import ledger, secrets, telemetry
-from sandbox import aws
+from payments import ledger, telemetry
 from sandbox.worker import Context
-from tests.conftest import Aws, Provider, template
+from tests.conftest import Aws, Provider, deployed_stack
 from tests.payloads import API_KEY, SECRET, answered, http_event
 
 pytest.register_assert_rewrite("tests.hostile")
@@ -26,14 +24,8 @@ from tests.hostile import Answer, Case, Request, Target
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Aws]:
     """Made once: with a stack for each of hundreds of requests most of the time would be spent on making stacks."""
-    with moto.mock_aws():
-        aws.create_resources(template())
-        made = Aws(aws.client("dynamodb", None), aws.client("secretsmanager", None))
-        made.put_secret("ApiKey", API_KEY)
-        made.put_secret("WebhookSecrets", SECRET)
-        secrets._copies.clear()
+    with deployed_stack() as made:
         yield made
-        secrets._copies.clear()
 
 
 @pytest.fixture
