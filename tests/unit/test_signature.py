@@ -131,8 +131,17 @@ def test_any_of_the_secrets_signs(secrets: list[str]):
 
 @pytest.mark.parametrize(
     "secrets",
-    [[], [OTHER], [""], [SECRET.upper()], [SECRET.removeprefix("whsec_")], [SECRET + "\n"], [f"{SECRET} {OTHER}"]],
-    ids=["none", "another", "empty", "upper_case", "without_whsec", "with_newline", "two_in_one"],
+    [
+        [],
+        [OTHER],
+        [""],
+        [SECRET.upper()],
+        [SECRET.removeprefix("whsec_")],
+        [SECRET + "\n"],
+        [f"{SECRET} {OTHER}"],
+        [SECRET + "\ud800"],
+    ],
+    ids=["none", "another", "empty", "upper_case", "without_whsec", "with_newline", "two_in_one", "half_a_character"],
 )
 def test_no_other_secret_signs(secrets: list[str]):
     """The key is the whole secret, exactly; without one everything is refused."""
