@@ -11,6 +11,7 @@ from typing import Any
 
 import moto  # before any client is made: only then are clients of modules intercepted
 import pytest
+from hypothesis import HealthCheck, settings
 from werkzeug.wrappers import Request
 
 from sandbox import aws
@@ -25,6 +26,16 @@ PARAMETERS = {
     "SuccessUrl": "https://shop.example/thank-you",
     "CancelUrl": "https://shop.example/cart",
 }
+
+
+# The same examples in CI every time; a busy machine is slow, and that is no failure.
+EXAMPLES = settings(
+    deadline=None,
+    derandomize=bool(os.environ.get("CI")),
+    print_blob=True,
+    report_multiple_bugs=False,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 
 
 def template(**parameters: str) -> Template:

@@ -37,6 +37,19 @@ class Run:
     code: int
     """0, or KILLED; everything else is a defect, told on standard error."""
 
+    @property
+    def content(self) -> dict[str, Any]:
+        """Of the answer."""
+        assert self.answer is not None
+        content: dict[str, Any] = json.loads(self.answer["body"])
+        return content
+
+    @property
+    def outcome(self) -> str:
+        """The outcome or the code that was answered; "killed" for none."""
+        content = {"code": "killed"} if self.answer is None else self.content
+        return str(content.get("outcome") or content.get("code") or "created")
+
 
 class Environments:
     """A function, imported with `environment`, that answers events in processes of their own."""
@@ -105,13 +118,14 @@ def _watch_the_wire(report: Callable[[str], None], kill: Kill | None, gate: tupl
         return wrapper
 
     session = botocore.httpsession.URLLib3Session
-    session.send = watched(session.send, _operation)
+    session.send = watched(session.send, operation)
     if "requests" in sys.modules:
         adapter = sys.modules["requests"].adapters.HTTPAdapter
         adapter.send = watched(adapter.send, lambda request: f"{request.method} {request.path_url}")
 
 
-def _operation(request: Any) -> str:
+def operation(request: Any) -> str:
+    """What a request to AWS asks for, as in "dynamodb PutItem"."""
     target = request.headers["X-Amz-Target"]
     service, _, operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")
     return f"{service.partition('_')[0].lower()} {operation}"

@@ -39,11 +39,22 @@ def sign(body: bytes, secret: str = SECRET) -> str:
     return hmac.digest(secret.encode(), body, "sha256").hex()
 
 
-def delivery(content: Any, name: str = "order.completed", **headers: str) -> dict[str, Any]:
+def unknown(order_id: str) -> str:
+    """An id of the same shape that no order has."""
+    return f"{order_id[:-6]}000000"
+
+
+def asking(key: str = "", **fields: Any) -> dict[str, Any]:
+    """A checkout of the catalogue's course."""
+    body = json.dumps({"sku": "course", **fields}).encode()
+    return http_event("POST /checkout", body, content_type="application/json", idempotency_key=key)
+
+
+def delivery(content: Any, name: str = "order.completed", secret: str = SECRET, **headers: str) -> dict[str, Any]:
     """A webhook as Pocketsflow sends it, validly signed; `content` is JSON, or bytes as they are."""
     body = content if isinstance(content, bytes) else json.dumps(content).encode()
     signed = {
-        "x_pocketsflow_signature": sign(body),
+        "x_pocketsflow_signature": sign(body, secret),
         "x_pocketsflow_event": name,
         "x_pocketsflow_timestamp": "1795463363515",
     }

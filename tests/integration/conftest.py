@@ -1,6 +1,7 @@
 """Orders in the ledger, and functions in processes of their own against AWS over HTTP."""
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +9,16 @@ from typing import Any
 import pytest
 import requests
 
-from sandbox import aws
+from sandbox import aws, pocketsflow
 from sandbox.servers import Server
 from sandbox.worker import lambda_environment
 from tests.conftest import Aws, Provider, template
 from tests.dynalite import dynalite
-from tests.environments import Environments, Kill, Run
-from tests.payloads import NOW, PRODUCT
+from tests.environments import Environments, Kill, Run, operation
+from tests.payloads import NOW, PRODUCT, delivery, http_event
+
+COURSE = "000000000000000000c0ffee"
+"""What the sample catalogue's course is at Pocketsflow."""
 
 pytest.register_assert_rewrite("tests.integration.ledger_model")
 from tests.integration.ledger_model import Clock
@@ -47,7 +51,7 @@ def wire(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     post = pocketsflow._http.send
 
     def note(request: Any, **_: Any) -> None:
-        sent.append(request.headers["X-Amz-Target"].decode().rpartition(".")[2])
+        sent.append(operation(request))
 
     def note_and_send(request: Any, **options: Any) -> Any:
         sent.append(f"{request.method} {request.path_url}")
@@ -75,6 +79,14 @@ class Deployment:
         """All events at once, each in an environment of its own."""
         return self._functions[module].run(events, kill)
 
+    def status(self, order_id: str) -> str:
+        [run] = self.run("checkout", http_event(f"GET /orders/{order_id}"))
+        return str(run.content["status"])
+
+    def orders(self) -> list[str]:
+        """Their ids."""
+        return [pk.removeprefix("order#") for pk in self.items() if pk.startswith("order#")]
+
     def clear(self) -> None:
         """An empty ledger: moto copies all of it, and all of its stream, for each transaction."""
         self.ledger.delete_table(TableName="sandbox-Ledger")
@@ -83,6 +95,16 @@ class Deployment:
 
     def items(self) -> dict[str, dict[str, Any]]:
         return {item["pk"]["S"]: item for item in self.ledger.scan(TableName="sandbox-Ledger")["Items"]}
+
+
+def signed(content: dict[str, Any], name: str = "") -> dict[str, Any]:
+    """A webhook for a Deployment; the body's own name unless another is given."""
+    return delivery(content, name or content["event"], secret=pocketsflow.WEBHOOK_SECRET)
+
+
+def outcomes(runs: Sequence[Run]) -> Counter[str]:
+    """How often each was answered."""
+    return Counter(run.outcome for run in runs)
 
 
 @pytest.fixture(scope="module")

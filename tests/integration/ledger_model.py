@@ -5,7 +5,6 @@ The model is the README's table of outcomes and the rule that an order is a set 
 
 import hashlib
 import json
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
 from typing import Any, Literal
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from moto.dynamodb.models import dynamodb_backends
 
 import webhook
@@ -24,6 +23,7 @@ from payments.catalogue import Item
 from sandbox import aws
 from sandbox.template import PSEUDO_PARAMETERS
 from sandbox.worker import Context
+from tests import conftest
 from tests.conftest import Aws
 from tests.payloads import (
     NOW,
@@ -33,17 +33,11 @@ from tests.payloads import (
     paid,
     refunded,
     subscribed,
+    unknown,
 )
 
-# The same examples in CI every time. One ledger serves all examples of a test: each begins by emptying it.
-EXAMPLES = settings(
-    max_examples=50,
-    deadline=None,
-    derandomize=bool(os.environ.get("CI")),
-    print_blob=True,
-    report_multiple_bugs=False,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+EXAMPLES = settings(conftest.EXAMPLES, max_examples=50)
+"""One ledger serves all examples of a test: each begins by emptying it."""
 SECONDS = 60
 """For one invocation: nothing here is about time, and a busy machine pauses."""
 
@@ -130,11 +124,6 @@ class Said:
             case ("subscription", "customer.subscription.created") if self.live and self.whose in ("ours", "unknown"):
                 return f"sub#{safe(self.payment)}"
         return None
-
-
-def unknown(order_id: str) -> str:
-    """An id of the same shape that no order has."""
-    return f"{order_id[:-6]}000000"
 
 
 def safe(text: str) -> str:
@@ -323,7 +312,7 @@ def assert_ledger_holds(book: Book, items: dict[str, dict[str, Any]]) -> None:
 
 
 @contextmanager
-def first_answer_is_lost(lost: bool) -> Iterator[None]:
+def first_answer_is_lost(lost: bool = True) -> Iterator[None]:
     """DynamoDB writes, but botocore does not hear of it and sends the same again."""
 
     def send_again(attempts: int, **_: Any) -> float | None:

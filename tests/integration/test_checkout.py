@@ -13,6 +13,9 @@ from typing import Any
 
 import botocore.exceptions
 import pytest
+from botocore.awsrequest import AWSResponse
+from moto.core.botocore_stubber import MockRawResponse
+from moto.core.models import botocore_stubber
 
 import checkout
 import webhook
@@ -269,6 +272,32 @@ def test_two_concurrent_calls_give_one_session(cloud: Aws, provider: Provider) -
     assert 1 <= int(answer["headers"]["retry-after"]) <= 10
     assert ask(idempotency_key=KEY) == first[0]
     assert (len(provider.received), len(pending(cloud))) == (1, 1)
+
+
+def test_two_transactions_that_collide(cloud: Aws, provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB cancels one of two that meet within it: that one is told to come again, which costs a second."""
+    conflict = {
+        "__type": "com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+        "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}],
+    }
+
+    def collide(request: Any, **_: Any) -> AWSResponse:
+        return AWSResponse(request.url, 400, {}, MockRawResponse(json.dumps(conflict).encode()))
+
+    event = _event(json.dumps({"productId": PRODUCT}).encode(), idempotency_key=KEY)
+    secrets.read(checkout.API_KEY_ARN, "pk_", datetime.now(UTC))  # known, so that moto answers nothing here
+    hooks = ledger._client.meta.events
+    hooks.register_first("before-send.dynamodb.TransactWriteItems", collide)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(botocore_stubber, "enabled", False)
+            answer = checkout.handler(event, Context(9))
+    finally:
+        hooks.unregister("before-send.dynamodb.TransactWriteItems", collide)
+    code, problem = answered(answer)
+    assert (code, problem["code"], answer["headers"]["retry-after"]) == (409, "in_progress", "1")
+    assert (provider.received, pending(cloud)) == ([], [])
+    assert ask(idempotency_key=KEY)[0] == 201
 
 
 def test_an_abandoned_lock_is_taken_over_with_the_same_order(cloud: Aws, provider: Provider) -> None:

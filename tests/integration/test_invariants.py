@@ -17,6 +17,7 @@ from sandbox.template import ROOT
 from sandbox.worker import Context
 from tests.conftest import Aws, holds
 from tests.integration.conftest import open_order
+from tests.integration.ledger_model import first_answer_is_lost
 from tests.payloads import (
     API_KEY,
     LATER,
@@ -30,6 +31,7 @@ from tests.payloads import (
     refunded,
     sign,
     subscribed,
+    unknown,
 )
 
 
@@ -131,7 +133,7 @@ def test_invariant_1_the_same_fact_in_other_words_is_kept_too(cloud: Aws, order_
         (lambda ours: paid(ours), "settled"),
         (lambda ours: paid(ours, "sale2"), "second_payment"),
         (lambda ours: paid(ours, product=OTHER_PRODUCT), "mismatched"),
-        (lambda ours: paid(f"{ours[:-6]}000000"), "unmatched"),
+        (lambda ours: paid(unknown(ours)), "unmatched"),
         (lambda ours: refunded(ours), "recorded"),
     ],
     ids=["first", "second payment", "mismatch", "unmatched", "refund"],
@@ -140,13 +142,9 @@ def test_a_lost_answer_does_not_change_the_outcome(cloud: Aws, order_id: str, bo
     """DynamoDB writes, its answer is lost, botocore sends again and meets its own fact: still told for what it is."""
     if outcome == "second_payment":
         deliver(paid(order_id))
-    answers = ledger._client.meta.events
-    answers.register_first("needs-retry.dynamodb.UpdateItem", _first_answer_is_lost)
-    try:
+    with first_answer_is_lost():
         assert deliver(body(order_id), body(order_id)["event"]) == outcome
         assert deliver(body(order_id), body(order_id)["event"]) == "redelivered"
-    finally:
-        answers.unregister("needs-retry.dynamodb.UpdateItem", _first_answer_is_lost)
 
 
 def test_invariant_2_a_payment_settles_once(cloud: Aws, order_id: str) -> None:
@@ -224,10 +222,9 @@ def test_invariant_5_a_second_payment_is_kept(cloud: Aws, order_id: str) -> None
 def test_invariant_5_a_payment_of_no_order_is_kept(cloud: Aws) -> None:
     """An unknown order id, or none, makes no order: the payment lies in the inbox of unmatched sales."""
     ours = open_order()
-    unknown = f"{ours[:-6]}000000"
-    assert deliver(paid(unknown, "sale5")) == "unmatched"
-    assert deliver(paid(unknown, "sale5")) == "redelivered"
-    assert f"order#{unknown}" not in cloud.items()
+    assert deliver(paid(unknown(ours), "sale5")) == "unmatched"
+    assert deliver(paid(unknown(ours), "sale5")) == "redelivered"
+    assert f"order#{unknown(ours)}" not in cloud.items()
     assert "pay#sale5" in cloud.items()["sale#sale5"]
 
 
@@ -449,11 +446,6 @@ def test_invariant_15_no_setting_weakens_a_check() -> None:
     assert not pocketsflow._is_payable("http://127.0.0.1:8002/checkout")
     assert not secrets._usable("whsec_sandbox")
     assert addresses.origin("http://localhost:8000", loopback=False) is None
-
-
-def _first_answer_is_lost(attempts: int, **_: Any) -> float | None:
-    """botocore's question whether to send again, and after how many seconds."""
-    return 0 if attempts == 1 else None
 
 
 def _largest_order() -> str:

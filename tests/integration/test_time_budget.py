@@ -1,7 +1,7 @@
 """Slow and failing DynamoDB, Secrets Manager and Pocketsflow against the time a function has.
 
 By a clock of the tests' own: each try takes as long as its client lets it, and then succeeds or does not. Every
-sequence of fates is lived through. That the clients give up when they should is tried on sockets.
+sequence of the fates that a test names is lived through. That the clients give up when they should is tried on sockets.
 """
 
 import contextlib
@@ -24,8 +24,9 @@ import webhook
 from payments import aws, ledger, pocketsflow, secrets
 from sandbox.worker import Context
 from tests.conftest import Aws, holds, template
+from tests.environments import operation
 from tests.integration.conftest import open_order
-from tests.payloads import answered, delivery, http_event, new_key, paid
+from tests.payloads import answered, asking, delivery, new_key, paid, unknown
 
 TIMEOUT = {function.handler: function.timeout for function in template().functions()}
 Fates = tuple[str, ...]
@@ -56,8 +57,7 @@ class Weather:
         """What becomes of a try that has left; in place of moto's own hook."""
         fate = self.fates[len(self.met)] if len(self.met) < len(self.fates) else "slow"
         self.met.append(fate)
-        service = "secretsmanager" if b"secretsmanager" in request.headers["X-Amz-Target"] else "dynamodb"
-        self.sleep(aws.longest_try(service))
+        self.sleep(aws.longest_try(operation(request).split()[0]))
         if fate == "lost":
             raise ReadTimeoutError(endpoint_url=request.url)
         botocore_stubber.enabled = True
@@ -101,8 +101,8 @@ def every_weather(timeout: int, live: Callable[[Weather], None], bad: Fates) -> 
 DELIVERIES: dict[str, Callable[[str], dict[str, Any]]] = {
     "payment": lambda ours: paid(ours, f"of-{ours}"),
     "in other words": lambda ours: paid(ours, f"of-{ours}", amount=1),
-    "unknown order": lambda ours: paid(f"{ours[:-6]}000000", f"of-{ours}"),
-    "large, unknown order": lambda ours: paid(f"{ours[:-6]}000000", f"of-{ours}", padding="x" * 3_000),
+    "unknown order": lambda ours: paid(unknown(ours), f"of-{ours}"),
+    "large, unknown order": lambda ours: paid(unknown(ours), f"of-{ours}", padding="x" * 3_000),
     "other event": lambda ours: {"event": "review.created", "of": ours},
 }
 
@@ -111,7 +111,6 @@ DELIVERIES: dict[str, Callable[[str], dict[str, Any]]] = {
 def test_the_webhook_answers_in_time_in_every_weather(cloud: Aws, kind: str) -> None:
     """Within four seconds, whatever AWS does. 200 only with the body stored; one bad try loses nothing, slow as the
     others are; and whatever was left half done, the next delivery makes it good."""
-
     bad = ("lost", "unheard", "failed") if kind == "payment" else ("lost", "unheard")
 
     def live(weather: Weather) -> None:
@@ -138,18 +137,17 @@ def test_the_webhook_answers_in_time_in_every_weather(cloud: Aws, kind: str) -> 
     assert every_weather(TIMEOUT["webhook.handler"], live, bad) > 30
 
 
+@pytest.mark.parametrize("bad", ["lost", "unheard", "failed"])
 @pytest.mark.parametrize("pocketsflow_answers", [True, False])
 @pytest.mark.parametrize("taking_over", [False, True], ids=["first try", "taking over a failed one"])
 def test_a_checkout_answers_in_time_in_every_weather(
-    cloud: Aws, monkeypatch: pytest.MonkeyPatch, taking_over: bool, pocketsflow_answers: bool
+    cloud: Aws, monkeypatch: pytest.MonkeyPatch, taking_over: bool, pocketsflow_answers: bool, bad: str
 ) -> None:
     """Before Lambda cuts it off, with Pocketsflow taking all of its time too; 201 only with the session stored."""
     timeout, really = TIMEOUT["checkout.handler"], pocketsflow.create_session
 
     def live(weather: Weather) -> None:
-        event = http_event(
-            "POST /checkout", b'{"sku": "course"}', content_type="application/json", idempotency_key=new_key()
-        )
+        event = asking(new_key())
         if taking_over:
             monkeypatch.setattr(pocketsflow, "URL", "http://127.0.0.1:9")
             monkeypatch.setattr(pocketsflow, "create_session", really)
@@ -176,7 +174,7 @@ def test_a_checkout_answers_in_time_in_every_weather(
             assert status == (201 if pocketsflow_answers else 503)
         cloud.clear()
 
-    assert every_weather(timeout, live, ("lost",)) > 10
+    assert every_weather(timeout, live, (bad,)) > 10
 
 
 @contextlib.contextmanager

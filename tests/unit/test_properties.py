@@ -7,7 +7,6 @@ import hashlib
 import ipaddress
 import itertools
 import json
-import os
 import re
 import string
 import unicodedata
@@ -17,23 +16,16 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from payments import addresses, checkout_request, events, http, ledger, orders, signature, strictjson
 from payments.catalogue import Item
 from payments.checkout_request import CheckoutRequest
+from tests import conftest
 from tests.payloads import PRODUCT, paid, refunded, sign, subscribed
 
-# 120 examples each, the same ones in CI every time; a busy machine is slow, and that is no failure.
-EXAMPLES = settings(
-    max_examples=120,
-    deadline=None,
-    derandomize=bool(os.environ.get("CI")),
-    print_blob=True,
-    report_multiple_bugs=False,
-    suppress_health_check=[HealthCheck.too_slow],
-)
+EXAMPLES = settings(conftest.EXAMPLES, max_examples=120)
 ORDER = "ord_test_01hzy7v3k4m5n6p7q8r9s0t1v2"
 
 # Half of a surrogate pair too, as JSON can smuggle it in: second halves only, since two halves make a whole. Mapped, or
