@@ -1,9 +1,12 @@
 """A fake Pocketsflow with state: its API, its hosted checkout page, its webhooks, and faults on demand.
 
 It does what Pocketsflow's documentation and its SDK 1.2.1 say. Where they are silent it takes the behaviour that is
-harder on the caller: orders are listed newest first (rows shift between pages), `endDate` is exclusive, a 429 has no
-Retry-After, an order does not tell its variant, and `webhookId` is the endpoint's id (whoever dedupes on it loses
-sales). Serve it threaded: receivers may call back.
+harder on the caller: lists are newest first (rows shift between pages), `endDate` is exclusive, a 429 has no
+Retry-After, an order does not tell its variant, a payment has an id that no order has, a subscription is no order, and
+`webhookId` is the endpoint's id (whoever dedupes on it loses sales). Serve it threaded: receivers may call back.
+
+A simulation needs no server: `application(account).test_client()` with a subclass of `Account` that overrides `start`
+or `attempt`, and a clock of its own.
 """
 
 import hashlib
@@ -13,7 +16,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 from threading import Lock, Thread
 from typing import Any, NotRequired, TypedDict, cast
@@ -28,7 +31,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.local import LocalProxy
 from werkzeug.wrappers import Response as AnyResponse
 
-from sandbox import checkout_page
+from sandbox import checkout_page, subscriptions
+from sandbox.subscriptions import STEPS, Subscription, iso
 
 API_KEY = "pk_test_sandbox"
 WEBHOOK_SECRET = "whsec_sandbox"
@@ -41,12 +45,13 @@ PAGE_SIZE, MAX_PAGE_SIZE = 20, 100
 SEEDED_EVENTS = [
     *("order.completed", "order.refunded"),
     *(f"customer.subscription.{name}" for name in ("created", "updated", "deleted")),
+    *(f"customer.subscription.{name}" for name in ("pause", "resumed", "trial_will_end")),
+    *("invoice.payment_succeeded", "invoice.payment_failed"),
 ]
 EVENTS = frozenset(
     [
         *SEEDED_EVENTS,
-        *(f"customer.subscription.{name}" for name in ("pause", "paused", "resumed", "trial_will_end")),
-        *(f"invoice.{name}" for name in ("payment_succeeded", "payment_failed", "paid", "created", "upcoming")),
+        *("customer.subscription.paused", "invoice.paid", "invoice.created", "invoice.upcoming"),
         *(f"identity.verification_session.{name}" for name in ("verified", "processing", "requires_input")),
         *("payment_intent.succeeded", "payment_intent.payment_failed", "customer.created", "review.created"),
         *("product.created", "product.updated", "product.deleted"),
@@ -55,10 +60,23 @@ EVENTS = frozenset(
 # No quotes, blanks or control characters: the address also goes into a Location and a Content-Security-Policy header.
 _ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#][\x21-\x7e]*)?")
 _PRODUCT_FIELDS = {"name": str, "description": str, "currency": str, "active": bool, "published": bool}
+_NUMBER = (int, Decimal)
 _FAULTS: dict[str, type | tuple[type, ...]] = {
-    "drop": bool, "duplicate": bool, "reorder": bool, "delay_seconds": (int, Decimal), "relabel": str,
-    "http_status": int, "http_body": str, "http_delay_seconds": (int, Decimal),
+    "drop": bool, "duplicate": bool, "reorder": bool, "delay_seconds": _NUMBER, "relabel": str, "refund_claim": bool,
+    "http_status": int, "http_body": str, "http_delay_seconds": _NUMBER, "http_retry_after": _NUMBER,
+    "http_times": int, "list_lag_seconds": _NUMBER, "shift_rows": bool, "ignore_dates": bool, "hide_metadata": str,
+    "wrap": str, "seconds": _NUMBER,
 }  # fmt: skip
+_FAULT_LIMITS = {
+    "http_status": (200, 599), "delay_seconds": (0, 600), "http_delay_seconds": (0, 600),
+    "http_retry_after": (0, 86_400), "http_times": (1, 10**6), "list_lag_seconds": (0, 86_400),
+    "seconds": (0, 366 * 86_400),
+}  # fmt: skip
+_FAULT_CHOICES = {
+    "hide_metadata": ("list", "all", "string", "reference"),
+    "wrap": ("sale", "order", "data", "none"),
+}
+_REFUND_STATUSES = ("pending", "completed", "failed")
 
 Json = dict[str, Any]
 
@@ -89,10 +107,16 @@ class Account:
     """Everything one Pocketsflow account holds. Records are replaced, never changed, so a reader needs no lock."""
 
     def __init__(
-        self, url: str, products: Mapping[str, Product], endpoint_url: str, now: Callable[[], datetime]
+        self,
+        url: str,
+        products: Mapping[str, Product],
+        endpoint_url: str,
+        now: Callable[[], datetime],
+        delivery_timeout: float = DELIVERY_TIMEOUT,
     ) -> None:
         self.url = url.rstrip("/")
         self.now = now
+        self.delivery_timeout = delivery_timeout
         self.lock = Lock()
         self.user_id = new_id()
         self.sessions: dict[str, Json] = {}
@@ -100,14 +124,16 @@ class Account:
         self.products: dict[str, Json] = {}
         self.variants: dict[str, list[Json]] = {}
         self.orders: dict[str, Json] = {}
+        self.payments: dict[str, Json] = {}
         self.refunds: dict[str, Json] = {}
+        self.subscriptions: dict[str, Subscription] = {}
         self.endpoints: dict[str, Json] = {}
         self.customers: dict[str, str] = {}
         self.deliveries: list[Json] = []
-        self.faults: Json = {}
+        self._faults: tuple[Json, datetime | None] = ({}, None)
         self._held: dict[str, list[Delivery]] = {}
         self._tokens: float = BURST
-        self._tokens_at = time.monotonic()
+        self._tokens_at = now()
         for sku, product in products.items():
             self._seed(product, subscription=sku in SUBSCRIPTION_SKUS)
         self.add_endpoint({"url": endpoint_url, "events": SEEDED_EVENTS}, WEBHOOK_SECRET)
@@ -133,14 +159,21 @@ class Account:
         }
         return by_kind[kind]
 
+    @property
+    def faults(self) -> Json:
+        """Those in force: none are once their `seconds` are over."""
+        faults, end = self._faults
+        return faults if end is None or self.now() < end else {}
+
     def timestamp(self) -> str:
-        return self.now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return iso(self.now())
 
     def take_token(self) -> bool:
         """Whether one more request is within the limit: 100 a minute, bursts to 200."""
         with self.lock:
-            passed, self._tokens_at = time.monotonic() - self._tokens_at, time.monotonic()
-            self._tokens = min(BURST, self._tokens + passed * PER_SECOND)
+            moment = self.now()
+            passed, self._tokens_at = (moment - self._tokens_at).total_seconds(), moment
+            self._tokens = min(BURST, self._tokens + max(0, passed) * PER_SECOND)
             if self._tokens < 1:
                 return False
             self._tokens -= 1
@@ -163,6 +196,13 @@ class Account:
         }  # fmt: skip
         with self.lock:
             return self.endpoints.setdefault(endpoint["_id"], endpoint)
+
+    def open_session(self, fields: Json) -> str:
+        """The id of a new checkout session; `fields` are those of the API's request, already checked."""
+        identity = f"cs_{new_id()}"
+        with self.lock:
+            self.sessions[identity], self.paid[identity] = fields, []
+        return identity
 
     def choices(self, session_id: str, product: Json) -> list[checkout_page.Choice]:
         """What a session lets the buyer pay for, discount applied, the default first."""
@@ -191,8 +231,15 @@ class Account:
             self.paid[session_id].append(identity)
             customer_id = self.customers.setdefault(email, new_id())
         if product["type"] == "subscription":
-            body = self._subscription_body(product, identity, email, session)
-            return identity, self.announce("customer.subscription.created", identity, body)
+            portal_url = f"{self.url}/portal/{product['_id']}/{identity}"
+            begun = subscriptions.begin(
+                identity, product, session, email=email, amount=amount, portal_url=portal_url, moment=self.now()
+            )
+            with self.lock:
+                self.subscriptions[identity] = begun
+                self._add_payment(begun.payment())
+            event = "customer.subscription.created"
+            return identity, self.announce(event, identity, begun.body(event))
         fee = min(amount, cents(amount * Decimal("0.029") + Decimal("0.30")))
         moment, zero = self.timestamp(), Decimal("0.00")
         order: Json = {
@@ -207,34 +254,48 @@ class Account:
             order["clientReferenceId"] = session["clientReferenceId"]
         with self.lock:
             self.orders[identity] = order
+            shared = {field: order[field] for field in ("currency", "productId", "metadata")}
+            self._add_payment({"type": "one-time", "amount": amount, "customerEmail": email, **shared})
         return identity, self.announce(
             "order.completed", identity, completed_body(order, variant_id or choice.variant_id)
         )
 
-    def _subscription_body(self, product: Json, identity: str, email: str, session: Json) -> Json:
-        return {
-            "subscription": {"id": product["_id"], "customerId": f"cus_{secrets.token_hex(4)}"},
-            "subscriptionCustomer": {
-                "id": identity, "status": "active", "active": True, "cancelAtPeriodEnd": False, "paused": False,
-            },
-            "customer": {"email": email, "firstName": "Jane", "lastName": "Buyer"},
-            "status": "active",
-            "paymentMethod": {
-                "id": f"pm_{secrets.token_hex(4)}", "type": "card", "brand": "visa", "last4": "4242",
-                "expMonth": 11, "expYear": 2029,
-            },
-            "portalUrl": f"{self.url}/portal/{product['_id']}/{identity}",
-            "subscriptionCustomerId": identity,
-            "clientReferenceId": session.get("clientReferenceId"),
-            "metadata": session.get("metadata") or {},
+    def advance(self, identity: str, action: str) -> list[Thread] | None:
+        """Let something happen to a subscription, see STEPS; None when it makes no sense for one in that state.
+
+        Two webhooks of one action are on their way at once, so either may be the first to arrive.
+        """
+        step = STEPS[action]
+        with self.lock:
+            before = self.subscriptions[identity]
+            if not step.possible(before):
+                return None
+            after = self.subscriptions[identity] = step.after(before, self.now())
+            if step.paid:
+                self._add_payment(after.payment())
+        return [thread for event in step.events for thread in self.announce(event, identity, after.body(event))]
+
+    def _add_payment(self, fields: Json) -> None:
+        identity = new_id()
+        self.payments[identity] = {
+            "_id": identity, **fields, "status": "succeeded", "testMode": True, "createdAt": self.timestamp(),
         }  # fmt: skip
+
+    def _refunded(self, order_id: str) -> Decimal:
+        """What has been given back, or is about to be; a refund that failed is neither."""
+        refunds = [each for each in self.refunds.values() if each["orderId"] == order_id]
+        return sum((each["amount"] for each in refunds if each["status"] != "failed"), Decimal(0))
+
+    def _flag_refunded(self, order_id: str) -> None:
+        """A partial refund shows on no order, only in the list of refunds."""
+        order = self.orders[order_id]
+        self.orders[order_id] = {**order, "isRefunded": self._refunded(order_id) >= order["grossAmount"]}
 
     def refund(self, order_id: str, amount: Decimal | None, reason: str | None) -> tuple[Json, list[Thread]] | None:
         """Refund `amount` major units, or all that is left; None when that is more than is left, or nothing."""
         with self.lock:
             order = self.orders[order_id]
-            before = sum((each["amount"] for each in self.refunds.values() if each["orderId"] == order_id), Decimal(0))
-            left = order["grossAmount"] - before
+            left = order["grossAmount"] - self._refunded(order_id)
             amount = left if amount is None else amount
             if not 0 < amount <= left:
                 return None
@@ -243,8 +304,9 @@ class Account:
                 "createdAt": self.timestamp(),
             }  # fmt: skip
             self.refunds[cast(str, refund["_id"])] = refund
-            # A partial refund shows on no order, only here.
-            self.orders[order_id] = {**order, "isRefunded": amount == left}
+            self._flag_refunded(order_id)
+        if self.faults.get("refund_claim"):
+            return refund, self.announce("order.refunded", order_id, claim_body(order))
         # The API says "completed", the documented webhook sample "succeeded".
         body = {
             "event": "order.refunded",
@@ -254,11 +316,25 @@ class Account:
         }
         return refund, self.announce("order.refunded", order_id, body)
 
+    def set_refund_status(self, refund_id: str, status: str) -> Json:
+        """Change what the API says of a refund. No webhook tells of it, as with a refund that fails at the bank."""
+        with self.lock:
+            refund = self.refunds[refund_id] = {**self.refunds[refund_id], "status": status}
+            self._flag_refunded(refund["orderId"])
+        return refund
+
+    def set_disputed(self, order_id: str, disputed: bool) -> Json:
+        """No webhook tells of it: Pocketsflow has no such event."""
+        with self.lock:
+            order = self.orders[order_id] = {**self.orders[order_id], "isDisputed": disputed}
+        return order
+
     def announce(self, event: str, order_id: str, body: Json, only: Json | None = None) -> list[Thread]:
         """Start delivering to every endpoint that wants the event, or to `only`; faults apply.
 
         Returns the threads worth waiting for: none that a fault delays.
         """
+        released = self.release()
         batches: list[list[Delivery]] = []
         with self.lock:
             faults = self.faults
@@ -270,7 +346,7 @@ class Account:
                 label = faults.get("relabel", event)
                 delivery = Delivery(identity, endpoint["url"], endpoint["secret"], label, order_id, raw)
                 if faults.get("drop"):
-                    self.deliveries.append(self._entry(delivery, error="dropped"))
+                    self.deliveries.append(self.entry(delivery, error="dropped"))
                     continue
                 batch = [delivery] * (2 if faults.get("duplicate") else 1)
                 if faults.get("reorder"):
@@ -280,33 +356,63 @@ class Account:
                         continue
                     batch += held
                 batches.append(batch)
-        threads = self._start(batches, float(faults.get("delay_seconds", 0)))
-        return [] if faults.get("delay_seconds") else threads
+        threads = self.start(batches, float(faults.get("delay_seconds", 0)))
+        return released if faults.get("delay_seconds") else released + threads
 
     def set_faults(self, faults: Json) -> list[Thread]:
         """Replace all faults; what `reorder` held goes out when it is no longer set."""
+        end = self.now() + timedelta(seconds=float(faults["seconds"])) if "seconds" in faults else None
         with self.lock:
-            self.faults, held = faults, []
-            if not faults.get("reorder"):
-                held, self._held = list(self._held.values()), {}
-        return self._start(held, 0)
+            self._faults = faults, end
+        return self.release()
 
-    def _start(self, batches: Iterable[list[Delivery]], delay: float) -> list[Thread]:
-        threads = [Thread(target=self._send, args=(batch, delay), daemon=True) for batch in batches]
+    def release(self) -> list[Thread]:
+        """Send what `reorder` held once it is no longer set, or over."""
+        with self.lock:
+            if self.faults.get("reorder"):
+                return []
+            held, self._held = list(self._held.values()), {}
+        return self.start(held, 0) if held else []
+
+    def http_faults(self) -> Json:
+        """The http_* faults of one answer of the API; with `http_times` the last of them clears them."""
+        with self.lock:
+            faults = self.faults
+            http = {name: value for name, value in faults.items() if name.startswith("http_")}
+            if "http_times" in http:
+                left = http["http_times"] - 1
+                rest = {name: value for name, value in faults.items() if name not in http}
+                self._faults = {**rest, **http, "http_times": left} if left else rest, self._faults[1]
+        return http
+
+    def start(self, batches: Iterable[list[Delivery]], delay: float) -> list[Thread]:
+        """Have each batch sent in `delay` seconds, and return the threads that do.
+
+        A simulation without threads overrides this: it calls `send` now, or when its own clock says so, and returns [].
+        """
+        threads = [Thread(target=self._send_later, args=(batch, delay), daemon=True) for batch in batches]
         for thread in threads:
             thread.start()
         return threads
 
-    def _send(self, batch: list[Delivery], delay: float) -> None:
+    def _send_later(self, batch: list[Delivery], delay: float) -> None:
         time.sleep(delay)
+        self.send(batch)
+
+    def send(self, batch: list[Delivery]) -> None:
+        """Attempt the deliveries one after the other, and log each."""
         for delivery in batch:
-            entry = self._attempt(delivery)
+            entry = self.attempt(delivery)
             with self.lock:
                 self.deliveries.append(entry)
 
-    def _attempt(self, delivery: Delivery) -> Json:
-        """One POST and no second one: real Pocketsflow does not retry."""
-        entry, started = self._entry(delivery), time.monotonic()
+    def attempt(self, delivery: Delivery) -> Json:
+        """One POST and no second one (real Pocketsflow does not retry); returns the log's entry.
+
+        A simulation without HTTP overrides this: it hands the delivery over and fills `status` and `response`, or
+        `error`, of `self.entry(delivery)`.
+        """
+        entry, started = self.entry(delivery), time.monotonic()
         headers = {
             "Content-Type": "application/json",
             "User-Agent": "Pocketsflow-Sandbox",
@@ -321,7 +427,7 @@ class Account:
                     delivery.url,
                     delivery.body,
                     headers=headers,
-                    timeout=DELIVERY_TIMEOUT,
+                    timeout=self.delivery_timeout,
                     allow_redirects=False,
                     stream=True,
                 ) as answer:
@@ -336,7 +442,8 @@ class Account:
         entry["durationMs"] = round((time.monotonic() - started) * 1000)
         return entry
 
-    def _entry(self, delivery: Delivery, error: str | None = None) -> Json:
+    def entry(self, delivery: Delivery, error: str | None = None) -> Json:
+        """The log's entry of a delivery that has had no answer; `signature` and `timestamp` are the headers' values."""
         return {
             "id": new_id(), "endpointId": delivery.endpoint_id, "event": delivery.event, "orderId": delivery.order_id,
             "url": delivery.url, "body": delivery.body.decode(),
@@ -373,6 +480,15 @@ def completed_body(order: Json, variant_id: str | None) -> Json:
     }  # fmt: skip
 
 
+def claim_body(order: Json) -> Json:
+    """A refund told in the form of the help centre: an older order.completed, without the event's name, the metadata,
+    the buyer's names, the variant, and without the refund."""
+    body = completed_body(order, None)
+    return {field: body[field] for field in body if field not in ("event", "metadata")} | {
+        "customer": {"email": order["buyerEmail"]}
+    }
+
+
 def _parsed(raw: bytes) -> object:
     """A receiver's answer for the log: parsed when it is JSON, else as text."""
     text = raw.decode("utf-8", "replace")
@@ -398,23 +514,41 @@ page = Blueprint("page", __name__, url_prefix="/checkout")
 control = Blueprint("control", __name__, url_prefix="/_sandbox")
 
 
-def create_app(url: str, products: Mapping[str, Product], endpoint_url: str, now: Callable[[], datetime]) -> Flask:
+def create_app(
+    url: str,
+    products: Mapping[str, Product],
+    endpoint_url: str,
+    now: Callable[[], datetime],
+    *,
+    delivery_timeout: float = DELIVERY_TIMEOUT,
+) -> Flask:
     """The fake as a WSGI application with state of its own.
 
     `url` is its own base address, `products` the "products" of functions/catalogue.json by sku, `endpoint_url` gets the
-    webhooks signed with WEBHOOK_SECRET, `now` returns an aware datetime. Delivery threads are daemons, so there is
-    nothing to close.
+    webhooks signed with WEBHOOK_SECRET, `now` returns an aware datetime, `delivery_timeout` is in seconds. Delivery
+    threads are daemons, so there is nothing to close.
     """
+    return application(Account(url, products, endpoint_url, now, delivery_timeout))
+
+
+def application(served: Account) -> Flask:
+    """The fake's API, checkout page and controls for an account."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = 1 << 20
     app.json = ExactJson(app)
-    app.extensions["pocketsflow"] = Account(url, products, endpoint_url, now)
+    app.extensions["pocketsflow"] = served
+    app.before_request(_release_held)
     app.before_request(_authorise)
     app.after_request(_apply_faults)
     app.register_error_handler(HTTPException, _answer_error)
     for blueprint in (api, page, control):
         app.register_blueprint(blueprint)
     return app
+
+
+def _release_held() -> None:
+    """Faults that are over by the clock call nobody; a request is the next chance to notice."""
+    account.release()
 
 
 def _is_api() -> bool:
@@ -432,13 +566,15 @@ def _authorise() -> None:
 
 def _apply_faults(response: Response) -> Response:
     """http_* faults change the answer only: what was asked for has happened, as when an answer gets lost."""
-    faults = account.faults
     if not _is_api():
         return response
+    faults = account.http_faults()
     if "http_status" in faults:
         response.status_code = faults["http_status"]
         if response.status_code >= 400 and "http_body" not in faults:
             response.set_data(simplejson.dumps({"message": f"Sandbox fault {response.status_code}"}))
+        if "http_retry_after" in faults:
+            response.headers["Retry-After"] = f"{Decimal(faults['http_retry_after']):f}"
     if "http_body" in faults:
         response.set_data(faults["http_body"])
         response.content_type = "text/html" if faults["http_body"].startswith("<") else "application/json"
@@ -487,14 +623,18 @@ def _without_secret(record: Json) -> Json:
     return {field: value for field, value in record.items() if field != "secret"}
 
 
-@api.get("/<any(products, refunds, webhooks):kind>")
+@api.get("/<any(products, webhooks):kind>")
 def list_records(kind: str) -> list[Json]:
     return [_without_secret(record) for record in list(account.records(kind).values())]
 
 
 @api.get("/<any(products, orders, refunds, webhooks):kind>/<identity>")
 def get_record(kind: str, identity: str) -> Json:
-    return _without_secret(_found(account.records(kind), identity, kind[:-1].capitalize()))
+    record = _without_secret(_found(account.records(kind), identity, kind[:-1].capitalize()))
+    if kind != "orders":
+        return record
+    wrapper, order = account.faults.get("wrap", "none"), _faulty(record, listed=False)
+    return order if wrapper == "none" else {wrapper: order}
 
 
 @api.delete("/<any(products, webhooks):kind>/<identity>")
@@ -516,9 +656,7 @@ def create_session() -> tuple[Json, int]:
     for field in ("customerEmail", "discountCode", "clientReferenceId"):
         _require(body, field, str)
     _require(body, "metadata", dict)
-    identity = f"cs_{new_id()}"
-    with account.lock:
-        account.sessions[identity], account.paid[identity] = body, []
+    identity = account.open_session(body)
     return {"id": identity, "url": f"{account.url}/checkout?session={identity}"}, 201
 
 
@@ -563,24 +701,105 @@ def _number(field: str, default: int, most: int) -> int:
     return int(text)
 
 
-@api.get("/orders")
-def list_orders() -> Json:
-    start, end, product_id = _date("startDate"), _date("endDate"), request.args.get("productId")
-    number, size = _number("page", 1, 10**9), _number("pageSize", PAGE_SIZE, MAX_PAGE_SIZE)
+def _faulty(row: Json, *, listed: bool) -> Json:
+    """A row as `hide_metadata` lets it be seen."""
+    how = account.faults.get("hide_metadata")
+    if "metadata" not in row or how is None or (how == "list" and not listed):
+        return row
+    if how == "string":
+        return {**row, "metadata": simplejson.dumps(row["metadata"])}
+    seen = {field: value for field, value in row.items() if field != "metadata"}
+    if how == "reference" and "external_order_id" in row["metadata"]:
+        seen["clientReferenceId"] = row["metadata"]["external_order_id"]
+    return seen
 
-    def wanted(order: Json) -> bool:
-        made = datetime.fromisoformat(order["createdAt"])
-        fits = (start is None or made >= start) and (end is None or made < end)
-        return fits and product_id in (None, order["productId"])
+
+def _listed(records: dict[str, Json], *, dated: bool = True, **wanted: str | None) -> list[Json]:
+    """Newest first: the rows whose fields are as `wanted`, where that is not None, and within the dates asked for."""
+    faults = account.faults
+    lag = timedelta(seconds=float(faults.get("list_lag_seconds", 0)))
+    ripe = account.now() - lag if lag else None
+    dated = dated and not faults.get("ignore_dates")
+    start, end = (_date("startDate"), _date("endDate")) if dated else (None, None)
+
+    def fits(row: Json) -> bool:
+        made = datetime.fromisoformat(row["createdAt"])
+        within = (start is None or made >= start) and (end is None or made < end) and (ripe is None or made <= ripe)
+        return within and all(value in (None, row[field]) for field, value in wanted.items())
 
     with account.lock:
-        orders = [order for order in reversed(account.orders.values()) if wanted(order)]
-    pages = -(-len(orders) // size)
+        return [row for row in reversed(records.values()) if fits(row)]
+
+
+def _page_of(name: str, rows: list[Json], number: int, size: int) -> Json:
+    """One page of a listing. With `shift_rows` a row has come in before each further page, so that it begins with the
+    last row of the page before it; with one row a page that never ends."""
+    shift = number - 1 if account.faults.get("shift_rows") else 0
+    first, total = (number - 1) * size - shift, len(rows) + shift
+    pages = -(-total // size)
     pagination = {
-        "totalCount": len(orders), "totalPages": pages, "currentPage": number, "pageSize": size,
-        "hasMore": number < pages,
+        "totalCount": total, "totalPages": pages, "currentPage": number, "pageSize": size, "hasMore": number < pages,
     }  # fmt: skip
-    return {"orders": orders[(number - 1) * size : number * size], "pagination": pagination}
+    return {name: [_faulty(row, listed=True) for row in rows[first : first + size]], "pagination": pagination}
+
+
+def _page_asked_for() -> tuple[int, int]:
+    """Number and size of the page that the address asks for."""
+    return _number("page", 1, 10**9), _number("pageSize", PAGE_SIZE, MAX_PAGE_SIZE)
+
+
+@api.get("/orders")
+def list_orders() -> Json:
+    rows = _listed(account.orders, productId=request.args.get("productId"))
+    return _page_of("orders", rows, *_page_asked_for())
+
+
+@api.get("/payments")
+def list_payments() -> Json:
+    kind = request.args.get("type", "all")
+    if kind not in ("all", "subscription"):
+        abort(400, "type must be all or subscription")
+    rows = _listed(account.payments, type=None if kind == "all" else kind)
+    return _page_of("payments", rows, *_page_asked_for())
+
+
+def _subscribers() -> list[Json]:
+    with account.lock:
+        rows = {identity: subscription.row() for identity, subscription in account.subscriptions.items()}
+    return _listed(rows, dated=False)
+
+
+@api.get("/subscriptions/subscribers")
+def list_subscribers() -> Json:
+    return _page_of("subscribers", _subscribers(), *_page_asked_for())
+
+
+@api.post("/orders/subscriptions")
+def list_subscriptions() -> Json:
+    body = _body()
+    page = {"page": 1, "pageSize": PAGE_SIZE}
+    for field, most in (("page", 10**9), ("pageSize", MAX_PAGE_SIZE)):
+        _require(body, field, int)
+        page[field] = page[field] if body.get(field) is None else body[field]
+        if not 1 <= page[field] <= most:
+            abort(400, f"{field} must be a number from 1 to {most}")
+    return _page_of("subscribers", _subscribers(), page["page"], page["pageSize"])
+
+
+def _subscription(identity: str) -> Subscription:
+    return account.subscriptions.get(identity) or abort(404, "Subscription not found")
+
+
+@api.get("/orders/subscriptions/<identity>")
+def get_subscription(identity: str) -> Json:
+    return _faulty(_subscription(identity).row(), listed=False)
+
+
+@api.get("/refunds")
+def list_refunds() -> Json | list[Json]:
+    """A plain list, as the SDK reads it, unless a page is asked for."""
+    rows = _listed(account.refunds)
+    return _page_of("refunds", rows, *_page_asked_for()) if "page" in request.args else rows
 
 
 @api.post("/refunds")
@@ -720,6 +939,36 @@ def pay_session(identity: str) -> Json:
     return {"orderId": order_id}
 
 
+@control.post("/subscriptions/<identity>/<action>")
+def advance_subscription(identity: str, action: str) -> Json:
+    """The subscriber's row; `action` is one of STEPS."""
+    _subscription(identity)
+    if action not in STEPS:
+        abort(404, f"action must be one of {', '.join(STEPS)}")
+    threads = account.advance(identity, action)
+    if threads is None:
+        abort(400, f"{action} makes no sense for a subscription in this state")
+    _wait(threads)
+    return _subscription(identity).row()
+
+
+@control.post("/orders/<identity>/dispute")
+def dispute_order(identity: str) -> Json:
+    body = _body()
+    _require(body, "disputed", bool, required=True)
+    _found(account.orders, identity, "Order")
+    return account.set_disputed(identity, body["disputed"])
+
+
+@control.post("/refunds/<identity>")
+def change_refund(identity: str) -> Json:
+    body = _body()
+    _found(account.refunds, identity, "Refund")
+    if body.get("status") not in _REFUND_STATUSES:
+        abort(400, f"status must be one of {', '.join(_REFUND_STATUSES)}")
+    return account.set_refund_status(identity, body["status"])
+
+
 @control.get("/deliveries")
 def list_deliveries() -> list[Json]:
     with account.lock:
@@ -738,10 +987,12 @@ def set_faults() -> Json:
         if field not in _FAULTS:
             abort(400, f"Unknown fault {field}")
         _require(body, field, _FAULTS[field], required=True)
-    if not 200 <= body.get("http_status", 200) <= 599:
-        abort(400, "http_status must be from 200 to 599")
-    if not all(0 <= body.get(field, 0) <= 600 for field in ("delay_seconds", "http_delay_seconds")):
-        abort(400, "A delay is from 0 to 600 seconds")
+    for field, (least, most) in _FAULT_LIMITS.items():
+        if not least <= body.get(field, least) <= most:
+            abort(400, f"{field} must be from {least} to {most}")
+    for field, choices in _FAULT_CHOICES.items():
+        if body.get(field, choices[0]) not in choices:
+            abort(400, f"{field} must be one of {', '.join(choices)}")
     if not re.fullmatch(r"[\x21-\x7e]{1,100}", body.get("relabel", "order.refunded")):
         abort(400, "relabel must be fit for a header")
     _wait(account.set_faults(body))
