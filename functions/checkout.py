@@ -4,7 +4,7 @@ GET /orders/{orderId}: whether it is paid."""
 import hashlib
 import os
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,12 @@ RULES = checkout_request.Rules(
     success_url=os.environ["SUCCESS_URL"],
     cancel_url=os.environ["CANCEL_URL"],
 )
+STORE_ID = os.environ["STORE_ID"]
 RETRY_AFTER = 5
 """Seconds, when Pocketsflow names none."""
+OVERDUE = timedelta(seconds=30)
+"""A buyer who is back and not paid after that long may have paid: Pocketsflow is asked."""
+_asked_at = datetime.min.replace(tzinfo=UTC)
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _FAILURES: dict[pocketsflow.Reason, tuple[int, str]] = {
     "refused": (502, "Pocketsflow refused the checkout; the product may be unknown to it."),
@@ -33,6 +37,7 @@ _FAILURES: dict[pocketsflow.Reason, tuple[int, str]] = {
     "failed": (502, "Pocketsflow failed. Try again."),
     "unreachable": (503, "Pocketsflow did not answer in time. Try again."),
     "unexpected": (502, "Pocketsflow gave an answer that cannot be used."),
+    "not_found": (502, "Pocketsflow gave an answer that cannot be used."),
 }
 
 
@@ -40,7 +45,9 @@ _FAILURES: dict[pocketsflow.Reason, tuple[int, str]] = {
 def handler(event: http.Event, context: aws.Context) -> http.Answer:
     try:
         with aws.finishing_in_time(context):
-            return _status(event) if event["routeKey"] == "GET /orders/{orderId}" else _checkout(event)
+            return (
+                _status(event, datetime.now(UTC)) if event["routeKey"] == "GET /orders/{orderId}" else _checkout(event)
+            )
     except _Misconfigured as error:
         needs_attention(error.code)
         return http.problem(503, error.code, "This shop is not set up to take payments yet.")
@@ -74,8 +81,8 @@ def _checkout(event: http.Event) -> http.Answer:
 
 def _create_session(event: http.Event, api_key: str, request: CheckoutRequest, order_id: str) -> http.Answer:
     try:
-        session = pocketsflow.create_session(api_key, request.for_pocketsflow(order_id))
-    except pocketsflow.CheckoutFailed as failure:
+        session = pocketsflow.create_session(api_key, request.for_pocketsflow(order_id, STORE_ID))
+    except pocketsflow.RequestFailed as failure:
         if failure.reason == "refused" and request.discount_code is not None:  # a buyer's slip wakes nobody
             ledger.mark_failed(order_id, "discount_code_refused")
             return _refused("discount_code_refused", 400, "Pocketsflow refused this checkout with its discount code.")
@@ -91,13 +98,27 @@ def _create_session(event: http.Event, api_key: str, request: CheckoutRequest, o
     return _created(event, order_id, session.id, session.url)
 
 
-def _status(event: http.Event) -> http.Answer:
+def _status(event: http.Event, now: datetime) -> http.Answer:
     order_id = event.get("pathParameters", {}).get("orderId")
     state = ledger.state(order_id) if orders.is_id(order_id) else None
     count("StatusRead")
     if state is None:
         return http.problem(404, "order_not_found", "There is no such order.")
+    if state.status == "pending" and now - state.opened_at > OVERDUE:
+        _ask_to_reconcile(now)
     return http.answer(200, {"orderId": order_id, "status": state.status, "updatedAt": state.updated_at})
+
+
+def _ask_to_reconcile(now: datetime) -> None:
+    """Once in 30 s for the whole stack; this environment does not even ask the ledger more often."""
+    global _asked_at  # noqa: PLW0603
+    if now - _asked_at < ledger.ASK_EVERY:
+        return
+    _asked_at = now
+    try:
+        ledger.ask_to_reconcile(now)
+    except (BotoCoreError, ClientError) as error:  # the status itself is known, and the schedule comes anyway
+        logger.warning("not_asked", extra={"error": where(error)})
 
 
 def _read(event: http.Event) -> CheckoutRequest | http.Answer:

@@ -1,24 +1,36 @@
 """POST /webhooks/pocketsflow: verify the raw body, write its fact once, answer 200.
 
-Pocketsflow tries once, for five seconds, and never again: after the signature has verified, nothing may be lost.
+Pocketsflow tries once, for five seconds, and never again: after the signature has verified, nothing may be lost. When
+the ledger does not take a body it is parked in a queue, which feeds this same function for a day.
 """
 
+import base64
+import json
 import os
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from payments import aws, events, http, ledger, secrets, signature
+from payments import aws, events, http, ledger, secrets, signature, subscriptions
 from payments.telemetry import count, logger, metrics, needs_attention, where
 
 WEBHOOK_SECRETS_ARN = os.environ["WEBHOOK_SECRETS_ARN"]
+PARKING_URL = os.environ["PARKING_URL"]
+STORE_ID = os.environ["STORE_ID"]
+WAITS_FOR_API = os.environ["SETTLE"] == "confirmed"
 MAX_BODY = 256 * 1024
+LEDGER_SECONDS = 2.0
+"""For all tries of the ledger; what is left is for the parking queue."""
+
+_queue = aws.client("sqs")
 
 
 @metrics.log_metrics
-def handler(event: http.Event, context: aws.Context) -> http.Answer:
+def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
     with aws.finishing_in_time(context):
+        if "Records" in event:
+            return _unpark(event["Records"], datetime.now(UTC))
         return _receive(event, datetime.now(UTC))
 
 
@@ -32,7 +44,7 @@ def _receive(event: http.Event, now: datetime) -> http.Answer:
         verdict = "invalid"
     except secrets.Unavailable:
         needs_attention("webhook_secret_unreachable")
-        return http.problem(503, "webhook_secret_unreachable", "The signature cannot be checked at the moment.")
+        return http.problem(500, "webhook_secret_unreachable", "The signature cannot be checked at the moment.")
     if verdict == "no_secret":
         needs_attention("webhook_secret_missing")
         return http.problem(503, "webhook_secret_missing", "This stack has no webhook secret yet.")
@@ -58,16 +70,30 @@ def _verify(body: bytes, given: str, now: datetime) -> Literal["valid", "invalid
 def _store(event: http.Event, body: bytes, now: datetime) -> http.Answer:
     name, sent_at = (_claimed(event, header) for header in ("x-pocketsflow-event", "x-pocketsflow-timestamp"))
     try:
-        outcome = _record(body, name, sent_at, now)
-    except Exception as error:  # noqa: BLE001  # nobody sends this body again: whatever went wrong, keep it
-        needs_attention("fact_not_recorded", error=where(error))
+        with aws.finishing_within(LEDGER_SECONDS * aws.PATIENCE, leaving=aws.longest_try("sqs")):
+            outcome: str = _write(body, name, sent_at, now)
+    except (BotoCoreError, ClientError) as error:
+        needs_attention("parked", error=where(error))
         try:
-            ledger.keep(body, "error", name, sent_at, now)
+            _park(body, name, sent_at)
         except (BotoCoreError, ClientError):
-            return http.problem(503, "ledger_unavailable", "The event could not be recorded.")
-        outcome = "recorded"
+            needs_attention("ledger_unavailable")
+            return http.problem(500, "ledger_unavailable", "The event could not be recorded.")
+        outcome = "parked"
     count(outcome)
     return http.answer(200, {"received": True, "outcome": outcome})
+
+
+def _write(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outcome:
+    """Raises what AWS raises, and nothing else."""
+    try:
+        return _record(body, name, sent_at, now)
+    except (BotoCoreError, ClientError):
+        raise
+    except Exception as error:  # noqa: BLE001  # nobody sends this body again: whatever went wrong, keep it
+        needs_attention("fact_not_recorded", error=where(error))
+        ledger.keep(body, "error", name, sent_at, now)
+        return "recorded"
 
 
 def _record(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outcome:
@@ -79,14 +105,47 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outco
         else:
             needs_attention(f"event_{fact.reason}")
         return "recorded"
+    if isinstance(fact, events.SubscriptionChanged):
+        ledger.keep(body, "subscription", name, sent_at, now)
+        changed = subscriptions.record(fact, now, source="webhook")
+        logger.info("subscription_changed" if changed else "subscription_has_ended", extra={"subscription": fact.id})
+        return "recorded"
+    if WAITS_FOR_API and isinstance(fact, events.Payment):
+        fact = events.Claim("payment", fact.id, fact.order_id)
     outcome = ledger.record(fact, body, now, source="webhook")
     ids = {"order_id": fact.order_id, "fact": ledger.fact_name(fact)}
     # A sale that names no order of this stage was made elsewhere in the same account: kept, but nobody's emergency.
-    if outcome in ("second_payment", "mismatched") or (outcome == "unmatched" and fact.order_id):
+    elsewhere = fact.order_id is None or (isinstance(fact, events.Payment) and fact.store_id not in (None, STORE_ID))
+    if outcome in ("second_payment", "mismatched") or (outcome == "unmatched" and not elsewhere):
         needs_attention(outcome, **ids)
     else:
         logger.info(outcome, extra=ids)
     return outcome
+
+
+# --- The parking queue ------------------------------------------------------------------------------------------------
+
+
+def _park(body: bytes, name: str, sent_at: str) -> None:
+    """base64, because a queue does not take every character."""
+    message = {"body": base64.b64encode(body).decode(), "event": name, "sent_at": sent_at}
+    _queue.send_message(QueueUrl=PARKING_URL, MessageBody=json.dumps(message))
+
+
+def _unpark(records: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
+    """What was verified when it came. Nothing is parked again: what fails is reported and comes again in five minutes
+    (docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html)."""
+    failed = []
+    for record in records:
+        message = json.loads(record["body"])
+        try:
+            outcome = _write(base64.b64decode(message["body"]), message["event"], message["sent_at"], now)
+        except (BotoCoreError, ClientError) as error:
+            needs_attention("still_parked", error=where(error))
+            failed.append({"itemIdentifier": record["messageId"]})
+        else:
+            count(outcome)
+    return {"batchItemFailures": failed}
 
 
 def _claimed(event: http.Event, header: str) -> str:

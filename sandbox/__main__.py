@@ -4,22 +4,28 @@ import argparse
 import signal
 import sys
 import threading
+from typing import Any
 
+from sandbox.faults import WrongFault, from_option
 from sandbox.purchase import PurchaseFailed, buy
 from sandbox.system import SAMPLE, Addresses, PortTaken, catalogue, running
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
-    parser.add_argument("--port", type=_port, default=8000, help="shop; the API and Pocketsflow follow (0: any free)")
+    parser.add_argument("--port", type=_port, default=8000, help="shop; API, Pocketsflow and AWS follow (0: any free)")
     parser.add_argument("--demo", action="store_true", help="make one purchase; serve on if this is a terminal")
     parser.add_argument("--once", action="store_true", help="make one purchase and end")
+    parser.add_argument(
+        "--fault", type=_fault, action="append", default=[], metavar="SERVICE=KIND:SECONDS",
+        help="fails at first, as in dynamodb=down:60; also events, pocketsflow, secretsmanager, sqs; slow, throttled",
+    )  # fmt: skip
     arguments = parser.parse_args()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     try:
-        with running(arguments.port) as addresses:
+        with running(arguments.port, dict(arguments.fault)) as addresses:
             return _serve(addresses, arguments, stopped)
     except PortTaken as error:
         print(f"sandbox: {error}; another may be free: --port 9000, make demo PORT=9000", file=sys.stderr)
@@ -29,13 +35,20 @@ def main() -> int:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65533:
-        raise argparse.ArgumentTypeError("must be 0 to 65533: two more follow")
+    if not text.isdecimal() or int(text) > 65532:
+        raise argparse.ArgumentTypeError("must be 0 to 65532: three more follow")
     return int(text)
 
 
+def _fault(text: str) -> tuple[str, dict[str, Any]]:
+    try:
+        return from_option(text)
+    except WrongFault as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from None
+
+
 def _serve(addresses: Addresses, arguments: argparse.Namespace, stopped: threading.Event) -> int:
-    print(f"shop {addresses.shop}  api {addresses.api}  pocketsflow {addresses.pocketsflow}", flush=True)
+    print("  ".join(f"{name} {address}" for name, address in vars(addresses).items()), flush=True)
     if arguments.demo or arguments.once:
         skus = list(catalogue())
         try:

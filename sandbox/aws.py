@@ -1,45 +1,114 @@
-"""AWS by moto, with the resources of the template."""
+"""AWS by moto, with the resources of the template. The only module that knows moto."""
 
+import base64
+import json
 import threading
 from collections.abc import Iterable
+from datetime import UTC
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import boto3
+from moto.dynamodb.models import dynamodb_backends
+from moto.events.models import EventPattern
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.sqs.models import sqs_backends
 
 from sandbox import pocketsflow
 from sandbox.template import PSEUDO_PARAMETERS, Template
 
+ACCOUNT = PSEUDO_PARAMETERS["AWS::AccountId"]
 REGION = PSEUDO_PARAMETERS["AWS::Region"]
+ACCESS_KEY = "sandbox-itself"
+"""Of the sandbox's own requests. The functions have another: faults are theirs alone."""
 SECRETS = {"ApiKey": pocketsflow.API_KEY, "WebhookSecrets": pocketsflow.WEBHOOK_SECRET}
 _TABLE_PROPERTIES = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
 
+_one_at_a_time = threading.Lock()  # moto's conditional writes are not atomic under threads; its state is the process's
+
+Record = dict[str, Any]
+
 
 def application() -> WSGIApplication:
-    """moto's server, one request at a time: its conditional writes are not atomic under threads."""
+    """moto's server, one request at a time."""
     moto: WSGIApplication = DomainDispatcherApplication(create_backend_app)
-    one_at_a_time = threading.Lock()
 
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        with one_at_a_time:
+        with _one_at_a_time:
             return list(moto(environ, start_response))
 
     return serve
 
 
-def client(service: Any, endpoint: str | None) -> Any:
+def client(service: str, endpoint: str | None) -> Any:
     return boto3.client(
-        service,
+        service,  # type: ignore[call-overload]  # any of them
         region_name=REGION,
         endpoint_url=endpoint,
-        aws_access_key_id="sandbox",
-        aws_secret_access_key="sandbox",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=ACCESS_KEY,
     )
 
 
+def matches(pattern: str, event: Any) -> bool:
+    """Whether an event fits a pattern (JSON) of EventBridge, whose language Lambda's filters have too."""
+    return bool(EventPattern.load(pattern).matches_event(event))
+
+
+def read_stream(stream_arn: str, position: int) -> tuple[list[Record], int]:
+    """The records of a table's stream from a position on (0 is its beginning), as Lambda hands them to a function, and
+    the position behind them.
+
+    Read from moto's memory, in the process that serves it: GetRecords would cost a request a look, and moto keeps every
+    iterator it ever gave, each of which goes on reading the table as it was before a transaction failed.
+    """
+    with _one_at_a_time:
+        stream = dynamodb_backends[ACCOUNT][REGION].tables[stream_arn.split("/")[1]].stream_shard
+        assert stream is not None  # noqa: S101
+        written = [each.record for each in stream.items[position:]]
+    behind = position + len(written)
+    return [
+        _as_lambda_gives_it(record, stream_arn)
+        for record, following in zip(written, [*written[1:], None], strict=False)
+        if not _is_motos_own(record, following)
+    ], behind
+
+
+def _is_motos_own(record: Record, following: Record | None) -> bool:
+    """AWS records no write that changes nothing, and an update that creates an item once, not also as an item of keys
+    alone."""
+    change = record["dynamodb"]
+    created_again = (
+        following is not None
+        and record["eventName"] == following["eventName"] == "INSERT"
+        and change["Keys"] == following["dynamodb"]["Keys"]
+    )
+    changes_nothing: bool = change.get("OldImage") == change.get("NewImage")
+    return created_again or changes_nothing
+
+
+def _as_lambda_gives_it(record: Record, stream_arn: str) -> Record:
+    """docs.aws.amazon.com/lambda/latest/dg/with-ddb.html: JSON, with bytes in base64 and whole seconds."""
+    change, written_at = record["dynamodb"], record["dynamodb"]["ApproximateCreationDateTime"]
+    given: Record = {
+        **record,
+        "eventVersion": "1.1",
+        "awsRegion": REGION,
+        "dynamodb": {**change, "ApproximateCreationDateTime": int(written_at.replace(tzinfo=UTC).timestamp())},
+        "eventSourceARN": stream_arn,
+    }
+    in_json: Record = json.loads(json.dumps(given, default=lambda data: base64.b64encode(data).decode()))
+    return in_json
+
+
+def has_messages(queue_url: str) -> bool:
+    """Whether a queue has messages to receive. A look into moto's memory: asking by request would keep it busy."""
+    with _one_at_a_time:
+        return bool(sqs_backends[ACCOUNT][REGION].queues[queue_url.rpartition("/")[2]].messages)
+
+
 def create_resources(template: Template, endpoint: str | None = None) -> None:
-    """Creates the template's tables and secrets and tells the template their names.
+    """Creates the template's resources that functions speak to and tells the template their names.
 
     Not through moto's CloudFormation, which skips secrets and drops a table's TTL and recovery.
     """
@@ -48,6 +117,46 @@ def create_resources(template: Template, endpoint: str | None = None) -> None:
     for logical_id, properties in template.resources("AWS::SecretsManager::Secret"):
         created = secrets.create_secret(Name=f"sandbox-{logical_id}", Description=properties["Description"])
         template.references[logical_id] = {"Ref": created["ARN"], "Arn": created["ARN"]}
+    _create_queues(template, endpoint)
+    _create_buses(template, endpoint)
+    _create_buckets(template, endpoint)
+
+
+def _create_queues(template: Template, endpoint: str | None) -> None:
+    sqs = client("sqs", endpoint)
+    for logical_id, _ in template.resources("AWS::SQS::Queue"):
+        name = f"sandbox-{logical_id}"
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
+        template.references[logical_id] = {"Ref": url, "Arn": arn, "QueueName": name}
+    for logical_id, properties in template.resources("AWS::SQS::Queue"):  # again: now each can name another
+        sqs.set_queue_attributes(
+            QueueUrl=template.references[logical_id]["Ref"],
+            Attributes={
+                name: value if isinstance(value, str) else json.dumps(value) for name, value in properties.items()
+            },
+        )
+
+
+def _create_buses(template: Template, endpoint: str | None) -> None:
+    events = client("events", endpoint)
+    for logical_id, properties in template.resources("AWS::Events::EventBus"):
+        arn = events.create_event_bus(Name=properties["Name"])["EventBusArn"]
+        template.references[logical_id] = {"Ref": properties["Name"], "Arn": arn, "Name": properties["Name"]}
+    for logical_id, properties in template.resources("AWS::Events::Archive"):
+        events.create_archive(
+            ArchiveName=f"sandbox-{logical_id}",
+            EventSourceArn=properties["SourceArn"],
+            RetentionDays=properties["RetentionDays"],
+        )
+
+
+def _create_buckets(template: Template, endpoint: str | None) -> None:
+    s3 = client("s3", endpoint)
+    for logical_id, _ in template.resources("AWS::S3::Bucket"):
+        name = f"sandbox-{logical_id.lower()}"
+        s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        template.references[logical_id] = {"Ref": name, "Arn": f"arn:aws:s3:::{name}"}
 
 
 def create_tables(template: Template, endpoint: str | None = None) -> None:
@@ -61,7 +170,11 @@ def create_tables(template: Template, endpoint: str | None = None) -> None:
         )["TableDescription"]
         ttl = properties["TimeToLiveSpecification"]
         dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=ttl)
-        template.references[logical_id] = {"Ref": table, "Arn": created["TableArn"]}
+        template.references[logical_id] = {
+            "Ref": table,
+            "Arn": created["TableArn"],
+            "StreamArn": created["LatestStreamArn"],
+        }
 
 
 def fill_secrets(template: Template, endpoint: str | None = None) -> None:

@@ -16,21 +16,20 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 from werkzeug.wrappers import Request, Response
 
+from sandbox.invocation import Invocable
 from sandbox.template import Template
-from sandbox.worker import Worker
 
 MAX_PAYLOAD = 6 * 1024 * 1024  # Lambda's limit for a synchronous call
 _TEXT = re.compile(r"text/.+|application/(json|javascript|xml)")
 
 
 class Gateway:
-    """The WSGI application. `read_order` shows a ledger record, for `/_sandbox/orders/{id}`."""
+    """The WSGI application. `control` answers what begins with `/_sandbox/`, which is the sandbox's own."""
 
     def __init__(
-        self, template: Template, workers: Mapping[str, Worker], read_order: Callable[[str], dict[str, Any] | None]
+        self, template: Template, workers: Mapping[str, Invocable], control: Callable[[Request], Response]
     ) -> None:
-        self._workers = workers
-        self._read_order = read_order
+        self._control = control
         self._cors = template.cors()
         self._routes = [
             (f"{method} {path}", _pattern(f"{method} {path}"), workers[function.logical_id])
@@ -59,7 +58,9 @@ class Gateway:
                 return self._invoke(request, route_key, match.groupdict(), worker)
         return _message(404, "Not Found")
 
-    def _invoke(self, request: Request, route_key: str, path_parameters: Mapping[str, str], worker: Worker) -> Response:
+    def _invoke(
+        self, request: Request, route_key: str, path_parameters: Mapping[str, str], worker: Invocable
+    ) -> Response:
         if (request.content_length or 0) > MAX_PAYLOAD:
             return _message(413, "Request Entity Too Large")
         event = to_event(request, route_key, path_parameters)
@@ -84,20 +85,6 @@ class Gateway:
             "access-control-expose-headers": ",".join(self._cors["ExposeHeaders"]),
             "vary": "Origin",
         }
-
-    def _control(self, request: Request) -> Response:
-        _, _, kind, name, *_ = [*request.path.split("/", 3), ""]
-        if kind == "invoke" and request.method == "POST" and name in self._workers:
-            try:
-                event = json.loads(request.get_data())
-            except ValueError:
-                return _message(400, "The event must be JSON")
-            return _json(200, self._workers[name].invoke(event))
-        if kind == "orders" and request.method == "GET" and (order := self._read_order(name)) is not None:
-            return _json(200, order)
-        if kind == "logs" and request.method == "GET" and name in self._workers:
-            return _json(200, list(self._workers[name].logs))
-        return _message(404, "Not Found")
 
 
 def to_event(request: Request, route_key: str, path_parameters: Mapping[str, str]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import requests
 from sandbox.system import Addresses
 
 _TIMEOUT = 10
+_BUS_SECONDS = 10.0
+_ACTED_ON = ("order_id", "revision", "sku", "product_id", "customer_email", "payment")
 
 
 class PurchaseFailed(Exception):
@@ -16,8 +18,8 @@ class PurchaseFailed(Exception):
 
 
 def buy(at: Addresses, item: dict[str, str]) -> None:
-    """Buys `item`, {"sku": …} or {"productId": …}: request, session, payment, signed delivery, settlement, status.
-    Raises PurchaseFailed."""
+    """Buys `item`, {"sku": …} or {"productId": …}: request, session, payment, signed delivery, settlement, status,
+    event. Raises PurchaseFailed."""
     started = time.monotonic()
     with requests.Session() as http:
         http.trust_env = False
@@ -49,7 +51,27 @@ def buy(at: Addresses, item: dict[str, str]) -> None:
         _say("6 The thank-you page asks", f"GET {at.api}/orders/{order_id}", json.dumps(status))
         if status["status"] != "paid":
             raise PurchaseFailed(f"the order is {status['status']}, not paid")
-    print(f"\nPaid and settled in {time.monotonic() - started:.2f} s.", flush=True)
+
+        event = _event(http, f"{at.api}/_sandbox/bus", order_id)
+        detail = event["detail"]
+        _say(
+            "7 The ledger's stream has become an event on the bus, for every connector to act on",
+            f"{event['detail-type']} from {event['source']}",
+            f"id {detail['id']}",
+            json.dumps({name: detail.get(name) for name in _ACTED_ON}),
+        )
+    print(f"\nPaid and settled, and told to the bus, in {time.monotonic() - started:.2f} s.", flush=True)
+
+
+def _event(http: requests.Session, bus: str, order_id: str) -> Any:
+    """The order's `order.paid`, which is on its way."""
+    until = time.monotonic() + _BUS_SECONDS
+    while time.monotonic() < until:
+        for event in _expect(http.get(bus, params={"order": order_id}, timeout=_TIMEOUT), 200):
+            if event["detail-type"] == "order.paid":
+                return event
+        time.sleep(0.05)
+    raise PurchaseFailed(f"no order.paid came on the bus within {_BUS_SECONDS:g} seconds")
 
 
 def _expect(response: requests.Response, status: int) -> Any:

@@ -1,28 +1,39 @@
 """Everything together: shop, API, provider and AWS, wired by template.yaml."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from sandbox import aws, pocketsflow, shop
+from sandbox import aws, faults, pocketsflow, schedules, shop
+from sandbox.background import Background
+from sandbox.bus import Published, RulePump
+from sandbox.control import Control
 from sandbox.gateway import Gateway
+from sandbox.queues import QueuePoller
 from sandbox.servers import Server
-from sandbox.template import ROOT, Template
+from sandbox.streams import StreamPoller
+from sandbox.template import ROOT, Function, Template
 from sandbox.worker import Worker
+
+PATIENCE = 10
+"""Instead of the template's: a busy laptop pauses for longer than an AWS endpoint does. What waits for those who have
+patience now (a function's Timeout, Pocketsflow for its webhook) grows with it, or a ledger that is down would no longer
+be noticed in time to park a body."""
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the sandbox listens: three neighbouring ports from `--port` on."""
+    """Where the sandbox listens: four neighbouring ports from `--port` on."""
 
     shop: str
     api: str
     pocketsflow: str
+    aws: str
 
 
 SAMPLE: pocketsflow.Product = {
@@ -46,8 +57,9 @@ class PortTaken(Exception):
 
 
 @contextmanager
-def running(port: int) -> Iterator[Addresses]:
-    """Starts the sandbox and ends it with the block; port 0 takes three free ports.
+def running(port: int, failing: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Addresses]:
+    """Starts the sandbox and ends it with the block; port 0 takes four free ports. `failing` has the first faults by
+    service, as in sandbox/faults.py; Pocketsflow is one of them.
 
     Raises PortTaken, and RuntimeError for a function that does not start.
     """
@@ -61,29 +73,98 @@ def running(port: int) -> Iterator[Addresses]:
             stack.callback(opened.close)
             return opened
 
-        moto = server(0)
         shop_server = server(port, private=None)
         api_server = server(port and port + 1, private="/_sandbox/")  # its routes have CORS, by the template
         provider_server = server(port and port + 2)
-        moto.start(aws.application())
+        aws_server = server(port and port + 3)
+
+        aws_faults = faults.Faults()
+        aws_server.start(faults.failing(aws.application(), aws_faults))
         template = _template(shop_server)
-        aws.create_resources(template, moto.url)
-        aws.fill_secrets(template, moto.url)
-        replaced = {"AWS_ENDPOINT_URL": moto.url, "POCKETSFLOW_URL": provider_server.url}
-        workers = {}
-        for function in template.functions():
-            workers[function.logical_id] = Worker(function, replaced)
-            stack.callback(workers[function.logical_id].close)
-        for worker in workers.values():
-            worker.wait_until_ready()
-        api_server.start(Gateway(template, workers, _order_reader(template, moto.url)))
-        products = catalogue() or {"sample": SAMPLE}
-        webhook_url = f"{api_server.url}/webhooks/pocketsflow"
-        provider_server.start(
-            pocketsflow.create_app(provider_server.url, products, webhook_url, lambda: datetime.now(UTC))
+        aws.create_resources(template, aws_server.url)
+        aws.fill_secrets(template, aws_server.url)
+        buses = [template.references[name]["Ref"] for name, _ in template.resources("AWS::Events::EventBus")]
+        events, s3, sqs = (aws.client(service, aws_server.url) for service in ("events", "s3", "sqs"))
+        published = Published(buses, events, sqs)
+
+        workers, background = _Workers(), Background()
+
+        def end() -> None:
+            background.stop()
+            workers.close()  # and what the background waits for is over
+            background.join()
+
+        stack.callback(end)
+        functions = [_patient(function) for function in template.functions()]
+        workers.start(functions, {"AWS_ENDPOINT_URL": aws_server.url, "POCKETSFLOW_URL": provider_server.url})
+
+        read_order = _order_reader(template, aws_server.url)
+        api_server.start(
+            Gateway(template, workers.of_requests, Control(workers.of_requests, read_order, published, aws_faults))
         )
+        account = pocketsflow.Account(
+            provider_server.url,
+            catalogue() or {"sample": SAMPLE},
+            f"{api_server.url}/webhooks/pocketsflow",
+            lambda: datetime.now(UTC),
+            delivery_timeout=pocketsflow.DELIVERY_TIMEOUT * PATIENCE,
+        )
+        provider_server.start(pocketsflow.application(account))
         shop_server.start(shop.create_app(api_server.url))
-        yield Addresses(shop_server.url, api_server.url, provider_server.url)
+
+        background.repeat(published.poll)
+        for function in functions:
+            worker = workers.of_sources[function.logical_id]
+            for stream in function.streams:
+                background.repeat(StreamPoller(function, stream, worker, s3).poll)
+            for queue in function.queues:
+                background.repeat(QueuePoller(queue, worker, sqs).poll)
+            for rule in function.rules:
+                background.repeat(RulePump(function, rule, worker, events, sqs).poll)
+            schedules.start(function, worker, background)
+
+        wanted = dict(failing or {})
+        if fault := wanted.pop("pocketsflow", None):
+            account.set_faults({**faults.POCKETSFLOW[fault["kind"]], "seconds": fault["seconds"]})
+        aws_faults.replace(wanted)
+        yield Addresses(shop_server.url, api_server.url, provider_server.url, aws_server.url)
+
+
+class _Workers:
+    """The functions, running: {logical id: worker}. One with routes has a second environment for its other sources, so
+    that no request waits for a queue or a stream: on AWS it would not."""
+
+    def __init__(self) -> None:
+        self.of_requests: dict[str, Worker] = {}
+        self.of_sources: dict[str, Worker] = {}
+
+    def start(self, functions: list[Function], environment: Mapping[str, str]) -> None:
+        """Raises RuntimeError for a function that does not start."""
+        for function in functions:
+            first = second = Worker(function, environment)
+            self.of_requests[function.logical_id] = first
+            if function.routes and (function.streams or function.queues or function.schedules or function.rules):
+                second = Worker(function, environment, first.logs)
+            self.of_sources[function.logical_id] = second
+        for worker in self._all():
+            worker.wait_until_ready()
+
+    def close(self) -> None:
+        for worker in self._all():
+            worker.close()
+
+    def _all(self) -> list[Worker]:
+        return list(dict.fromkeys([*self.of_requests.values(), *self.of_sources.values()]))
+
+
+def _patient(function: Function) -> Function:
+    """With the sandbox's patience, and time for it."""
+    own = int(function.environment.get("PATIENCE", PATIENCE))
+    return replace(
+        function,
+        environment={**function.environment, "PATIENCE": str(PATIENCE)},
+        timeout=function.timeout * max(PATIENCE, own) // own,
+    )
 
 
 def _template(shop_server: Server) -> Template:

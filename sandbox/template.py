@@ -1,5 +1,6 @@
-"""Reads template.yaml as CloudFormation would, for the few resource types that the sandbox creates."""
+"""Reads template.yaml as CloudFormation and SAM would, for the few resource types that the sandbox creates."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,10 +13,62 @@ ROOT = Path(__file__).resolve().parent.parent
 PSEUDO_PARAMETERS = {
     "AWS::AccountId": "123456789012",
     "AWS::Region": "eu-west-1",
+    "AWS::StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/sandbox/00000000-0000-4000-8000-000000000000",
     "AWS::StackName": "sandbox",
     "AWS::URLSuffix": "amazonaws.com",
 }
 _NO_VALUE = object()
+_RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
+_SECONDS = {"minute": 60, "hour": 3_600, "day": 86_400}
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A `DynamoDB` event: the changes of a table, in order."""
+
+    name: str
+    """Of the event in the template, as in `Changes`."""
+    arn: str
+    filters: tuple[str, ...]
+    """Patterns in JSON; one that matches lets a record through, none at all lets every record through."""
+    latest: bool
+    """From now on, instead of from the beginning."""
+    batch_size: int
+    bisects: bool
+    max_retries: int | None
+    """None is for ever, here and in `max_age` (seconds)."""
+    max_age: int | None
+    reports_failures: bool
+    """Whether the answer names the records that failed."""
+    failure_bucket: str | None
+
+
+@dataclass(frozen=True)
+class Queue:
+    """An `SQS` event: the messages of a queue."""
+
+    arn: str
+    batch_size: int
+    reports_failures: bool
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A `ScheduleV2` event: `input` is the whole event of the function."""
+
+    seconds: int
+    """From one to the next."""
+    input: Any
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An `EventBridgeRule` event: what is put on a bus and fits the pattern."""
+
+    name: str
+    bus: str
+    pattern: str
+    """JSON."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +80,12 @@ class Function:
     """Seconds."""
     routes: list[tuple[str, str]]
     """Method and path, as in `POST`, `/orders/{orderId}`."""
+    streams: tuple[Stream, ...] = ()
+    queues: tuple[Queue, ...] = ()
+    schedules: tuple[Schedule, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    retries: int = 2
+    """How often an asynchronous invocation that failed is tried again: a schedule's, a rule's."""
 
 
 class Template:
@@ -53,20 +112,7 @@ class Template:
                 yield logical_id, self._resolve(resource["Properties"])
 
     def functions(self) -> list[Function]:
-        return [
-            Function(
-                logical_id=logical_id,
-                handler=properties["Handler"],
-                environment={name: str(value) for name, value in properties["Environment"]["Variables"].items()},
-                timeout=properties["Timeout"],
-                routes=[
-                    (event["Properties"]["Method"], event["Properties"]["Path"])
-                    for event in properties.get("Events", {}).values()
-                    if event["Type"] == "HttpApi"
-                ],
-            )
-            for logical_id, properties in self.resources("AWS::Serverless::Function")
-        ]
+        return [_function(logical_id, it) for logical_id, it in self.resources("AWS::Serverless::Function")]
 
     def cors(self) -> dict[str, Any]:
         [(_, api)] = self.resources("AWS::Serverless::HttpApi")
@@ -95,7 +141,7 @@ class Template:
             case "Fn::GetAtt":
                 return self._reference(*argument.split(".", 1))
             case "Fn::Sub":
-                return re.sub(r"\$\{([^}]+)\}", lambda match: str(self._reference(match[1], "Ref")), argument)
+                return re.sub(r"\$\{([^}]+)\}", lambda match: str(self._substitute(match[1])), argument)
             case "Fn::If":
                 condition, yes, no = argument
                 return self._resolve(yes if self._holds(condition) else no)
@@ -107,7 +153,18 @@ class Template:
             case "Fn::Join":
                 separator, items = argument
                 return separator.join(self._resolve(items))
+            case "Fn::Select":
+                index, items = argument
+                return self._resolve(items)[int(index)]
+            case "Fn::Split":
+                separator, text = argument
+                return self._resolve(text).split(separator)
         raise NotImplementedError(f"the sandbox does not know {name}")
+
+    def _substitute(self, name: str) -> Any:
+        """What stands in `${…}`: a name, or the attribute of a resource."""
+        resource, dot, attribute = name.partition(".")
+        return self._reference(resource, attribute if dot else "Ref")
 
     def _reference(self, name: str, attribute: str) -> Any:
         if name == "AWS::NoValue":
@@ -115,6 +172,66 @@ class Template:
         if name in self._parameters:
             return self._parameters[name]
         return self.references.get(name, {}).get(attribute, f"{name}.{attribute}")
+
+
+def _function(logical_id: str, properties: dict[str, Any]) -> Function:
+    found: dict[str, list[Any]] = {kind: [] for kind in ("HttpApi", "DynamoDB", "SQS", "ScheduleV2", "EventBridgeRule")}
+    for name, event in properties.get("Events", {}).items():
+        if event["Type"] not in found:
+            raise NotImplementedError(f"the sandbox does not know events of type {event['Type']}")
+        found[event["Type"]].append((name, event["Properties"]))
+    return Function(
+        logical_id=logical_id,
+        handler=properties["Handler"],
+        environment={name: str(value) for name, value in properties["Environment"]["Variables"].items()},
+        timeout=properties["Timeout"],
+        routes=[(event["Method"], event["Path"]) for _, event in found["HttpApi"]],
+        streams=tuple(_stream(name, event) for name, event in found["DynamoDB"]),
+        queues=tuple(
+            Queue(event["Queue"], event.get("BatchSize", 10), _reports_failures(event)) for _, event in found["SQS"]
+        ),
+        schedules=tuple(
+            Schedule(_rate(event["ScheduleExpression"]), json.loads(event["Input"])) for _, event in found["ScheduleV2"]
+        ),
+        rules=tuple(
+            Rule(name, event["EventBusName"], json.dumps(event["Pattern"])) for name, event in found["EventBridgeRule"]
+        ),
+        retries=properties.get("EventInvokeConfig", {}).get("MaximumRetryAttempts", 2),
+    )
+
+
+def _stream(name: str, event: dict[str, Any]) -> Stream:
+    """Defaults as in docs.aws.amazon.com/lambda/latest/dg/services-ddb-params.html."""
+    destination = event.get("DestinationConfig", {}).get("OnFailure")
+    if destination is not None and destination["Type"] != "S3":
+        raise NotImplementedError(f"the sandbox does not know failure destinations of type {destination['Type']}")
+    return Stream(
+        name=name,
+        arn=event["Stream"],
+        filters=tuple(each["Pattern"] for each in event.get("FilterCriteria", {}).get("Filters", [])),
+        latest=event["StartingPosition"] == "LATEST",
+        batch_size=event.get("BatchSize", 100),
+        bisects=event.get("BisectBatchOnFunctionError", False),
+        max_retries=_unless_infinite(event.get("MaximumRetryAttempts", -1)),
+        max_age=_unless_infinite(event.get("MaximumRecordAgeInSeconds", -1)),
+        reports_failures=_reports_failures(event),
+        failure_bucket=destination and destination["Destination"].rpartition(":")[2],
+    )
+
+
+def _unless_infinite(number: int) -> int | None:
+    return None if number == -1 else number
+
+
+def _reports_failures(event: dict[str, Any]) -> bool:
+    return "ReportBatchItemFailures" in event.get("FunctionResponseTypes", [])
+
+
+def _rate(expression: str) -> int:
+    match = _RATE.fullmatch(expression)
+    if match is None:
+        raise NotImplementedError(f"the sandbox does not know the schedule {expression}")
+    return int(match[1]) * _SECONDS[match[2]]
 
 
 class _Loader(yaml.SafeLoader):

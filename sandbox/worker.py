@@ -18,17 +18,21 @@ from typing import Any
 
 from sandbox.template import PSEUDO_PARAMETERS, ROOT, Function
 
+ACCESS_KEY = "sandbox"
+"""Of every function's requests to AWS."""
 INIT_SECONDS = 60
 
 
 class Worker:
     """A function of the template, running. `logs` holds what it printed last."""
 
-    def __init__(self, function: Function, environment: Mapping[str, str]) -> None:
+    def __init__(self, function: Function, environment: Mapping[str, str], logs: deque[str] | None = None) -> None:
+        """`logs` of another environment of the same function, to share them."""
         self.function = function
-        self.logs: deque[str] = deque(maxlen=1000)
+        self.logs: deque[str] = deque(maxlen=1000) if logs is None else logs
         self._environment = {**lambda_environment(function), **environment}
         self._one_at_a_time = threading.Lock()
+        self._closed = False
         self._start()
 
     def wait_until_ready(self) -> None:
@@ -39,8 +43,13 @@ class Worker:
             raise RuntimeError(f"{self.function.logical_id}: {first['errorMessage']}")
 
     def invoke(self, event: Any) -> Any:
-        """What the handler returned. What it raised, or a timeout, comes as Lambda gives it: {"errorMessage", …}."""
+        """What the handler returned. What it raised, or a timeout, comes as Lambda gives it: {"errorMessage", …}.
+
+        So does the end of the sandbox: with close() whoever waits here is answered at once.
+        """
         with self._one_at_a_time:
+            if self._closed:
+                return {"errorMessage": "The sandbox ends", "errorType": "Sandbox.Closed"}
             try:
                 self._socket.settimeout(self.function.timeout)
                 self._socket.sendall(json.dumps(event).encode() + b"\n")
@@ -51,12 +60,22 @@ class Worker:
                 error, kind = "Runtime exited", "Runtime.ExitError"
             except TimeoutError:
                 error, kind = f"Task timed out after {self.function.timeout:.2f} seconds", "Sandbox.Timedout"
-            self.close()
-            self._start()
-            self.wait_until_ready()
+            self._end()
+            if not self._closed:
+                self._start()
+                try:
+                    self.wait_until_ready()
+                except RuntimeError as failure:  # the next event tries again
+                    error = str(failure)
             return {"errorMessage": error, "errorType": kind}
 
     def close(self) -> None:
+        self._closed = True
+        self._process.kill()  # an invocation under way ends with it
+        with self._one_at_a_time:  # and the process it may have put in place meanwhile is ended here
+            self._end()
+
+    def _end(self) -> None:
         self._process.kill()
         self._process.wait()
         self._lines.close()
@@ -104,8 +123,8 @@ def lambda_environment(function: Function) -> dict[str, str]:
         **function.environment,
         "AWS_REGION": PSEUDO_PARAMETERS["AWS::Region"],
         "AWS_DEFAULT_REGION": PSEUDO_PARAMETERS["AWS::Region"],
-        "AWS_ACCESS_KEY_ID": "sandbox",
-        "AWS_SECRET_ACCESS_KEY": "sandbox",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_LAMBDA_FUNCTION_NAME": function.logical_id,

@@ -9,6 +9,7 @@
     paid: ["ok", "Paid", "Thank you. The payment has been confirmed and is recorded with your order.", true],
     partially_refunded: ["back", "Partly refunded", "This order was paid, and a part of the money was refunded.", true],
     refunded: ["back", "Refunded", "The payment for this order was refunded.", true],
+    disputed: ["stop", "Payment in dispute", "The payment for this order was disputed with the bank or the card's issuer. The order is kept; the seller and the bank decide what becomes of it.", true],
     mismatched: ["stop", "This order needs a person", `A payment arrived that does not fit what was ordered. It is recorded, but it does not count as payment for this order. ${CONTACT}`, true],
     not_found: ["stop", "Order not found", "The shop has no order with this number. If you have paid, keep your receipt and contact the seller.", true],
     no_order: ["stop", "No order to show", "The address of this page names no order. If you have paid, your order is still kept by the shop.", true],
@@ -103,7 +104,7 @@
     if (response && response.ok && body && typeof body.status === "string") {
       answered = true;
       note("");
-      show(["pending", "paid", "partially_refunded", "refunded", "mismatched"].includes(body.status) ? body.status : "unknown", body.updatedAt);
+      show(["pending", "paid", "partially_refunded", "refunded", "disputed", "mismatched"].includes(body.status) ? body.status : "unknown", body.updatedAt);
     } else if (response && response.status === 404) {
       show("not_found");
     } else {

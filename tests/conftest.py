@@ -1,17 +1,25 @@
 """The environment that the template gives the functions, set before any of them is imported, and AWS by moto."""
 
+import base64
 import contextlib
+import copy
+import functools
 import json
 import os
 import shutil
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import moto  # before any client is made: only then are clients of modules intercepted
 import pytest
 from hypothesis import HealthCheck, settings
+from moto.core.models import botocore_stubber
+from moto.sqs.models import sqs_backends
 from werkzeug.wrappers import Request
 
 from sandbox import aws
@@ -39,14 +47,23 @@ EXAMPLES = settings(
 
 
 def template(**parameters: str) -> Template:
-    read = Template((ROOT / "template.yaml").read_text(), {**PARAMETERS, **parameters})
+    read = copy.copy(_template(**parameters))
     read.references = {name: {"Ref": f"sandbox-{name}"} for name in ("Ledger", "ApiKey", "WebhookSecrets")}
+    read.references["Parking"] = {"Ref": f"https://sqs.{aws.REGION}.amazonaws.com/{aws.ACCOUNT}/sandbox-Parking"}
+    read.references["Unpublished"] = {"Ref": "sandbox-unpublished"}
+    read.references["Bus"] = {"Ref": "pocketsflow-test"}
     return read
+
+
+@functools.cache
+def _template(**parameters: str) -> Template:
+    return Template((ROOT / "template.yaml").read_text(), {**PARAMETERS, **parameters})
 
 
 for _function in template(Mode="live").functions() + template().functions():
     os.environ.update(_function.environment)
 os.environ |= {
+    "PATIENCE": "1",  # of the functions that somebody waits for
     "AWS_DEFAULT_REGION": aws.REGION,
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -71,11 +88,17 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @dataclass
 class Aws:
-    """moto's DynamoDB and Secrets Manager with the template's resources."""
+    """moto with the template's resources, and a queue of the tests' own behind the bus."""
 
     dynamodb: Any
     secrets: Any
+    sqs: Any
+    events: Any
+    s3: Any
     table: str = "sandbox-Ledger"
+    parking_url: str = ""
+    bus: str = ""
+    bucket: str = ""
 
     def put_secret(self, name: str, value: str) -> None:
         self.secrets.put_secret_value(SecretId=f"sandbox-{name}", SecretString=value)
@@ -86,9 +109,62 @@ class Aws:
     def order(self, order_id: str) -> dict[str, Any]:
         return self.items()[f"order#{order_id}"]
 
+    def parked_messages(self) -> list[dict[str, str]]:
+        """What lies in the Parking queue, oldest first, as Lambda hands it to the webhook; it stays there."""
+        return [{"messageId": message.id, "body": message.body} for message in _messages(self.parking_url)]
+
+    def parked(self) -> list[bytes]:
+        """The bodies of webhooks in the Parking queue, oldest first."""
+        return [base64.b64decode(json.loads(message["body"])["body"]) for message in self.parked_messages()]
+
+    def unpark(self, handler: Any, context: Any) -> list[str]:
+        """Hands all of the Parking queue to the webhook at once, as Lambda does, and deletes what it does not name as
+        failed; the ids of those that failed."""
+        messages = self.parked_messages()
+        if not messages:
+            return []
+        answer = handler({"Records": messages}, context)
+        failed = [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
+        assert answer == {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
+        assert {*failed} <= {message["messageId"] for message in messages}
+        queue = _queue(self.parking_url)
+        queue._messages = [message for message in queue._messages if message.id in failed]
+        return failed
+
+    def published(self) -> list[dict[str, Any]]:
+        """Envelopes of all events that the bus has taken, oldest first; `detail` is parsed."""
+        return [json.loads(message.body) for message in _messages(_PUBLISHED)]
+
     def clear(self) -> None:
+        """An empty ledger, and nothing parked or published."""
         for pk in self.items():
             self.dynamodb.delete_item(TableName=self.table, Key={"pk": {"S": pk}})
+        for url in (self.parking_url, _PUBLISHED):
+            _queue(url)._messages.clear()
+
+
+_PUBLISHED = "tests-published"
+_CATCH_ALL = json.dumps({"source": [{"prefix": ""}]})
+
+
+def _queue(url: str) -> Any:
+    """moto's own: receiving would hide what lies in it."""
+    return sqs_backends[aws.ACCOUNT][aws.REGION].queues[url.rpartition("/")[2]]
+
+
+def _messages(url: str) -> list[Any]:
+    return list(_queue(url)._messages)
+
+
+def _keep_published(stack: Aws) -> None:
+    """A rule that has everything that the bus takes put into a queue."""
+    url = stack.sqs.create_queue(QueueName=_PUBLISHED)["QueueUrl"]
+    arn = stack.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    stack.events.put_rule(Name=_PUBLISHED, EventBusName=stack.bus, EventPattern=_CATCH_ALL)
+    # Without a template moto makes the event anew, and not as it is.
+    as_it_is = {"InputPathsMap": {"id": "$.id"}, "InputTemplate": "<aws.events.event.json>"}
+    target = {"Id": "queue", "Arn": arn, "InputTransformer": as_it_is}
+    stack.events.put_targets(Rule=_PUBLISHED, EventBusName=stack.bus, Targets=[target])
 
 
 def holds(item: dict[str, Any], body: bytes) -> bool:
@@ -99,17 +175,55 @@ def holds(item: dict[str, Any], body: bytes) -> bool:
 
 @contextlib.contextmanager
 def deployed_stack() -> Iterator[Aws]:
-    """As it is after set-up: resources of the template, both secrets filled, nothing cached."""
+    """As it is after set-up: resources of the template, both secrets filled, nothing cached, nobody has asked."""
+    import checkout
     from payments import secrets
 
-    with moto.mock_aws():
-        aws.create_resources(template())
-        stack = Aws(aws.client("dynamodb", None), aws.client("secretsmanager", None))
+    with moto.mock_aws(), one_at_a_time():
+        declared = template()
+        aws.create_resources(declared)
+        named = {name: resource["Ref"] for name, resource in declared.references.items()}
+        stack = Aws(
+            *(_client(service) for service in ("dynamodb", "secretsmanager", "sqs", "events", "s3")),
+            parking_url=named["Parking"],
+            bus=named["Bus"],
+            bucket=named["Unpublished"],
+        )
+        _keep_published(stack)
         stack.put_secret("ApiKey", API_KEY)
         stack.put_secret("WebhookSecrets", SECRET)
         secrets._copies.clear()
+        checkout._asked_at = datetime.min.replace(tzinfo=UTC)
         yield stack
         secrets._copies.clear()
+
+
+@functools.cache
+def _client(service: str) -> Any:
+    return aws.client(service, None)
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """moto's conditional writes are atomic in one thread only: requests of several threads wait for each other."""
+    alone, answer = threading.RLock(), type(botocore_stubber).__call__
+
+    def answer_alone(*request: Any, **more: Any) -> Any:
+        with alone:
+            return answer(*request, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(botocore_stubber), "__call__", answer_alone)
+        yield
+
+
+def use_dynamodb(patch: pytest.MonkeyPatch, client: Any) -> None:
+    """Puts another client in the place of the ledger's, in every module that has it."""
+    from payments import table
+
+    having = [module for name, module in sys.modules.items() if name.startswith("payments.")]
+    for module in [module for module in having if getattr(module, "client", None) is table.client]:
+        patch.setattr(module, "client", client)
 
 
 @pytest.fixture
@@ -127,9 +241,19 @@ class Provider:
     status: int = 201
     body: Any = field(default_factory=lambda: {"id": "cs_1", "url": "https://shop.pocketsflow.com/checkout?s=1"})
     headers: dict[str, str] = field(default_factory=dict)
+    at_first: list[int] = field(default_factory=list)
+    """Statuses of the next answers, before `status`."""
     delay_seconds: float = 0
     received: list[dict[str, Any]] = field(default_factory=list)
     authorizations: list[str] = field(default_factory=list)
+    pauses: list[float] = field(default_factory=list)
+    """Before second tries, in seconds; nobody waits for them here."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         request = Request(environ)
@@ -137,7 +261,8 @@ class Provider:
         self.authorizations.append(request.headers["Authorization"])
         time.sleep(self.delay_seconds)
         body = self.body if isinstance(self.body, str) else json.dumps(self.body)
-        start_response(f"{self.status} .", [("Content-Type", "application/json"), *self.headers.items()])
+        status = self.at_first.pop(0) if self.at_first else self.status
+        start_response(f"{status} .", [("Content-Type", "application/json"), *self.headers.items()])
         return [body.encode()]
 
 
@@ -150,6 +275,7 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[Provider]:
     server.start(served)
     served.url = server.url
     monkeypatch.setattr(pocketsflow, "URL", server.url)
+    monkeypatch.setattr(pocketsflow, "time", served)
     yield served
     server.close()
 

@@ -1,7 +1,7 @@
 """npm's dynalite: a DynamoDB by other people, atomic by itself, as a second opinion on every race.
 
-It knows neither transactions nor the old item on a failed condition. Both are put together here from its single
-requests, so that each condition is still its own to judge.
+It knows neither streams nor transactions nor the old item on a failed condition. The latter two are put together here
+from its single requests, so that each condition is still its own to judge.
 """
 
 import json
@@ -65,6 +65,8 @@ class _Completed:
             status, answer = 200, {}
         else:
             status, answer = _with_old_item(call, operation, content)
+        if operation == "CreateTable":
+            answer["TableDescription"]["LatestStreamArn"] = f"{answer['TableDescription']['TableArn']}/stream/none"
         return Response(json.dumps(answer), status, content_type="application/x-amz-json-1.0")(environ, start_response)
 
 

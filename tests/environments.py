@@ -6,6 +6,7 @@ event from there: fifty of them cost what one costs.
 """
 
 import importlib
+import itertools
 import json
 import os
 import subprocess
@@ -97,21 +98,21 @@ def _watch_the_wire(report: Callable[[str], None], kill: Kill | None, gate: tupl
     """Every request that leaves the process passes here: botocore's, and those of `requests`."""
     import botocore.httpsession
 
-    sent, waited = 0, False
+    numbers, waited = itertools.count(1), False
 
     def watched(send: Callable[..., Any], name: Callable[[Any], str]) -> Callable[..., Any]:
         def wrapper(self: Any, request: Any, **options: Any) -> Any:
-            nonlocal sent, waited
-            sent += 1
+            nonlocal waited
+            number = next(numbers)  # of this request, whatever threads there are
             if not waited and name(request).startswith("dynamodb"):
                 waited = True
                 os.close(gate[1])
                 os.read(gate[0], 1)  # ends when the last one has closed it
-            if kill == ("before", sent):
+            if kill == ("before", number):
                 os._exit(KILLED)
             report(name(request))
             answer = send(self, request, **options)
-            if kill == ("after", sent):
+            if kill == ("after", number):
                 os._exit(KILLED)
             return answer
 
@@ -125,10 +126,11 @@ def _watch_the_wire(report: Callable[[str], None], kill: Kill | None, gate: tupl
 
 
 def operation(request: Any) -> str:
-    """What a request to AWS asks for, as in "dynamodb PutItem"."""
-    target = request.headers["X-Amz-Target"]
+    """What a request to AWS asks for, as in "dynamodb PutItem"; S3, which has no targets, gives the method."""
+    target = request.headers.get("X-Amz-Target", f"s3.{request.method}")
     service, _, operation = (target.decode() if isinstance(target, bytes) else target).rpartition(".")
-    return f"{service.partition('_')[0].lower()} {operation}"
+    name = service.partition("_")[0].lower()
+    return f"{name.removeprefix('amazon').removeprefix('aws')} {operation}"
 
 
 def _collect(pid: int, report: int) -> dict[str, Any]:

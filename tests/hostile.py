@@ -45,13 +45,14 @@ Effect = Mapping[str, Any]
 
     {}                                      nothing
     {"order": {"pay#sale1": SAYS}}          the target's order has a fact more
-    {"sale#sale1": {"pay#sale1": SAYS}}     so has the item of this key
+    {"sale#sale1": {"pay#sale1": SAYS}}     so has the item of this key, which now waits for Pocketsflow's API
+    {"subscription": {"sub1": SAYS}}        the subscription of this id is now in this state
     {"raw": "misfit"}                       the body lies under raw#<its sha256>, once more, for this reason
     {"opened": "course"}                    there is one order more, pending, for this sku
     {"key": True}                           there is one Idempotency-Key more
 
-SAYS are attributes of the fact, None for one that must be absent. The body is in the fact, or under raw# when it has
-more than 2,500 bytes.
+SAYS are attributes of the fact, or all of a subscription's that are not as documented; None for one that must be
+absent. The body is in the fact, or under raw# when it has more than 2,500 bytes.
 """
 
 
@@ -118,7 +119,7 @@ class Case:
     not_to_handler: str = ""
     """Why only HTTP carries it."""
     names_ours: bool = False
-    """It names an order of this stack that is not there."""
+    """It names an order of this stack that is not there, and no other stack says that it has sold it."""
 
     @property
     def alarms(self) -> bool:
@@ -330,8 +331,16 @@ def mismatched(name: str, build: Build, fact: str = "pay#sale1", says: Json | No
     return Case(name, build, 200, "mismatched", {"order": {fact: says or {}}}, "mismatched", **more)
 
 
-def unmatched(name: str, build: Build, sale: str = "sale1", **more: Any) -> Case:
-    return Case(name, build, 200, "unmatched", {f"sale#{sale}": {f"pay#{sale}": {}}}, **more)
+def unmatched(name: str, build: Build, sale: str = "sale1", says: Json | None = None, **more: Any) -> Case:
+    return Case(name, build, 200, "unmatched", {f"sale#{sale}": {f"pay#{sale}": says or {}}}, **more)
+
+
+def followed(
+    name: str, build: Build, state: str, customer: str = "sub1", says: Json | None = None, **more: Any
+) -> Case:
+    """Signed, and what a subscription is now; it settles nothing."""
+    effect = {"raw": "subscription", "subscription": {customer: {"state": state, **(says or {})}}}
+    return Case(name, build, 200, "recorded", effect, **more)
 
 
 def stray_refund(name: str, build: Build, sale: str = "sale1", **more: Any) -> Case:
@@ -725,7 +734,7 @@ RELABELLED = [
     misfit("payment under two names by a newline", under("order.completed\norder.refunded"), not_over_http=NO_CONTROLS),
     misfit("payment under its name and a space", under("order.completed "), not_over_http=NO_BLANKS),
     settled("nameless payment", under("order.completed", nameless), says=UNCONFIRMED),
-    noted("nameless payment under order.refunded", under("order.refunded", nameless), "claim#sale1"),
+    noted("nameless payment under order.refunded", under("order.refunded", nameless), "claim#sale1#refund"),
     misfit("nameless payment under a subscription's name", under(CREATED, nameless)),
     other_event("nameless payment under no name", under((), nameless)),
     other_event("nameless payment under its name in other case", under("ORDER.COMPLETED", nameless)),
@@ -748,13 +757,13 @@ RELABELLED = [
     misfit("nameless payment with a refund inside", changed_nameless(refund={"id": "ref1", "amount": 64.99})),
     noted("refund before its payment", refunding(), REFUND, {"confirmed": True, "amount": "64.99"}),
     noted("nameless refund", under("order.refunded", nameless_refund), REFUND, UNCONFIRMED),
-    noted("refund without a refund", under("order.refunded", unrefunded), "claim#sale1"),
+    noted("refund without a refund", under("order.refunded", unrefunded), "claim#sale1#refund"),
     other_event("nameless refund under order.created", under("order.created", nameless_refund)),
     other_event("unknown event", under("review.created", lambda _: {"event": "review.created", "text": CANARY})),
     other_event("empty object under an unknown name", under(CANARY, lambda _: {})),
     misfit("empty object as a payment", under("order.completed", lambda _: {})),
     misfit("empty object as a refund", under("order.refunded", lambda _: {})),
-    other_event("empty object as a subscription", under(CREATED, lambda _: {})),
+    misfit("empty object as a subscription", under(CREATED, lambda _: {})),
     misfit("invoice as a payment", lambda at: signed(at, {"event": "invoice.paid", "amount": 1500, "note": CANARY})),
 ]
 
@@ -767,37 +776,107 @@ def in_state(**state: Any) -> Build:
 
 
 def subscribing(**changes: Any) -> Build:
-    return under(CREATED, lambda at: {**subscription(at), **changes})
+    """A change may be a function of the target."""
+    return under(
+        CREATED,
+        lambda at: {
+            **subscription(at),
+            **{name: value(at) if callable(value) else value for name, value in changes.items()},
+        },
+    )
 
 
-NO_BEGINNING: dict[str, Build] = {
-    "cancelled": in_state(status="canceled", active=False),
-    "cancelled and said to be active": in_state(status="canceled"),
-    "paused": in_state(paused=True),
-    "past due": in_state(status="past_due"),
-    "unpaid": in_state(status="unpaid"),
-    "inactive": in_state(active=False),
-    "active as text": in_state(active="true"),
-    "active as 1": in_state(active=1),
+NO_STATE: dict[str, Build] = {
+    "inactive and said to be active": in_state(active=False),
     "with a status in a list": in_state(status=["active"]),
     "with a status and a newline": in_state(status="active\n"),
+    "with a status nobody knows": in_state(status=CANARY),
+    "incomplete": in_state(status="incomplete"),
+    "without a status": in_state(status=None),
     "without a state": subscribing(subscriptionCustomer=None),
+    "with a state beside the state": subscribing(subscriptionCustomer=None, status="active", active=True),
     "without an offer": subscribing(subscription={}),
     "without a customer": subscribing(subscriptionCustomerId=""),
     "named deleted": subscribing(event="customer.subscription.deleted"),
     "under order.completed": under("order.completed", subscription),
     "under order.refunded": under("order.refunded", subscription),
 }
+NO_BEGINNING: dict[str, tuple[Build, str]] = {
+    "cancelled": (in_state(status="canceled", active=False), "ended"),
+    "cancelled and said to be active": (in_state(status="canceled"), "ended"),
+    "cancelled and said to be paused": (in_state(status="canceled", paused=True), "ended"),
+    "inactive, without a status": (in_state(status=None, active=False), "ended"),
+    "paused": (in_state(paused=True), "paused"),
+    "past due": (in_state(status="past_due"), "past_due"),
+    "unpaid": (in_state(status="unpaid"), "past_due"),
+    "of no order of ours": (subscribing(metadata={"plan": CANARY}), "active"),
+    "of another stage": (subscribing(metadata=lambda at: {"external_order_id": another_stage(at)}), "active"),
+    "with metadata as JSON text": (
+        subscribing(metadata=lambda at: json.dumps({"external_order_id": at.order_id})),
+        "active",
+    ),
+}
 SUBSCRIPTION: Any = {"sku": "membership"}
 SUBSCRIPTIONS = [
-    settled("subscription in trial", in_state(status="trialing"), "sub#sub1", **SUBSCRIPTION),
+    settled("subscription in trial", in_state(status="trialing"), "sub#sub1", {"state": "trialing"}, **SUBSCRIPTION),
     settled("subscription with its name inside", subscribing(event=CREATED), "sub#sub1", **SUBSCRIPTION),
-    *(misfit(f"subscription {what}", build, **SUBSCRIPTION) for what, build in NO_BEGINNING.items()),
+    settled("subscription active as text", in_state(active="true"), "sub#sub1", {"state": "active"}, **SUBSCRIPTION),
+    settled("subscription active as 1", in_state(active=1), "sub#sub1", {"state": "active"}, **SUBSCRIPTION),
+    *(misfit(f"subscription {what}", build, **SUBSCRIPTION) for what, build in NO_STATE.items()),
+    *(followed(f"subscription {what}", build, state, **SUBSCRIPTION) for what, (build, state) in NO_BEGINNING.items()),
     *(
         other_event(f"subscription under {event or 'no name'}", under(event, subscription), **SUBSCRIPTION)
-        for event in ((), "customer.subscription.updated", "customer.subscription.deleted", "invoice.paid", "a.b")
+        for event in ((), "invoice.paid", "a.b", "customer.subscription", "customer.subscription.created.x")
     ),
-    other_event("subscription of no order of ours", subscribing(metadata={"plan": CANARY}), **SUBSCRIPTION),
+    *(
+        followed(f"subscription under customer.subscription.{name}", build, "active", **SUBSCRIPTION)
+        for name in ("updated", "deleted", "", CANARY)
+        for build in [under(f"customer.subscription.{name}", subscription)]
+    ),
+    *(
+        misfit(f"{what} under customer.subscription.updated", under("customer.subscription.updated", content))
+        for what, content in {
+            "payment": payment,
+            "nameless payment": nameless,
+            "nameless refund": nameless_refund,
+        }.items()
+    ),
+    followed(
+        "subscription that ends with its period as text",
+        under("customer.subscription.updated", lambda at: subscription(at, cancelAtPeriodEnd="true")),
+        "active",
+        says={"cancel_at_period_end": False},
+        **SUBSCRIPTION,
+    ),
+    *(
+        followed(
+            f"subscription with a reference {what}",
+            subscribing(metadata={}, clientReferenceId=reference),
+            "active",
+            says={"customer_reference": kept_as},
+            **SUBSCRIPTION,
+        )
+        for what, reference, kept_as in (
+            ("of markup", f"<script>{CANARY}</script>", f"<script>{CANARY}</script>"),
+            ("and a header after it", f"{CANARY}\r\nBcc: a@b", None),
+            ("of 10 kB", CANARY * 900, None),
+            ("in a list", [CANARY], None),
+        )
+    ),
+    followed(
+        "subscription with an address of 10 kB",
+        subscribing(metadata={}, customer={"email": f"{CANARY * 900}@example.com"}),
+        "active",
+        says={"customer_email": None},
+        **SUBSCRIPTION,
+    ),
+    kept(
+        "subscription that has ended and is said to live",
+        "subscription",
+        under("customer.subscription.updated", subscription),
+        earlier=lambda at: [signed(at, subscription(at, status="canceled"), "customer.subscription.deleted")],
+        **SUBSCRIPTION,
+    ),
     mismatched("subscription of another offer", subscribing(subscription={"id": COURSE}), "sub#sub1", **SUBSCRIPTION),
 ]
 
@@ -851,6 +930,16 @@ IDS = [
         settled(f"subscription id {what}", subscribing(subscriptionCustomerId=identity), f"sub#{name}", **SUBSCRIPTION)
         for what, (identity, name) in SOME_IDS.items()
     ),
+    *(
+        followed(
+            f"stray subscription's id {what}",
+            subscribing(subscriptionCustomerId=identity, metadata={}),
+            "active",
+            name,
+            **SUBSCRIPTION,
+        )
+        for what, (identity, name) in ODD_IDS.items()
+    ),
 ]
 
 
@@ -881,6 +970,25 @@ ORDER_NAMES = [
     *(unmatched(f"our order id {what}", claiming(order_id)) for what, order_id in NO_ORDER_OF_OURS.items()),
     unmatched("our order id that nobody made", claiming(made_up), names_ours=True),
     unmatched(
+        "our order id that nobody made, sold by another store",
+        changed(metadata=lambda at: {"external_order_id": made_up(at), "pocketsflow_store": CANARY}),
+        says={"store_id": CANARY},
+    ),
+    *(
+        unmatched(
+            f"our order id that nobody made, sold by a store {what}",
+            changed(metadata=lambda at, store=store: {"external_order_id": made_up(at), "pocketsflow_store": store}),
+            names_ours=True,
+            says={"store_id": None},
+        )
+        for what, store in {
+            "that is none": "",
+            "in a list": [CANARY],
+            "and a newline": f"{CANARY}\n",
+            "of 10 kB": CANARY * 900,
+        }.items()
+    ),
+    unmatched(
         "payment with metadata as JSON text",
         changed(metadata=lambda at: json.dumps({"external_order_id": at.order_id})),
     ),
@@ -895,6 +1003,7 @@ ORDER_NAMES = [
     ),
     settled("payment with metadata 200 deep", noting(deep=json.loads(nested(200)))),
     settled("payment with half a surrogate pair in metadata", noting(**{"\udfff": f"{CANARY}\ud800"})),
+    settled("payment of another store", noting(pocketsflow_store=CANARY), says={"store_id": CANARY}),
     settled("payment with metadata that says otherwise", noting(product_id=PRINT, status="refunded", pk=CANARY)),
     settled("payment with metadata of 200 kB", noting(**{f"k{number}": CANARY * 20 for number in range(900)})),
 ]
@@ -933,7 +1042,7 @@ REPLAYS = [
         "nameless replay as a refund",
         under("order.refunded", nameless),
         "recorded",
-        {"order": {"claim#sale1": {}}},
+        {"order": {"claim#sale1#refund": {}}},
         earlier=lambda at: [signed(at, nameless(at))],
     ),
     later(
@@ -1531,6 +1640,9 @@ def _judge_ledger(effect: Effect, at: Target, body: bytes, before: Items, after:
     for what, value in effect.items():
         if what == "raw":
             _expect_raw(expected, after, body, value)
+        elif what == "subscription":
+            [(identity, says)] = value.items()
+            _expect_subscription(expected, after, at, identity, says)
         elif what in ("opened", "key"):
             prefix = "order#" if what == "opened" else "idem#"
             [new] = [pk for pk in after.keys() - before.keys() if pk.startswith(prefix)]
@@ -1562,7 +1674,33 @@ def _expect_facts(expected: dict[str, Any], after: Items, key: str, body: bytes,
         if name.startswith(("pay#", "sub#")):
             item["payments"] = {"L": [*item.get("payments", {"L": []})["L"], {"S": name}]}
             item.pop("open_day", None)
+        if key.startswith("sale#"):
+            item |= {"awaits": {"S": "api"}, "since": found["at"]}
     expected[key] = item
+
+
+def _expect_subscription(expected: dict[str, Any], after: Items, at: Target, identity: str, says: Json) -> None:
+    """A new item of the subscription, with nothing in it but what it is now."""
+    key = f"subscription#{identity}"
+    assert key not in expected
+    item = {**after[key]}
+    told = {
+        "product_id": CATALOGUE[at.sku]["productId"],
+        "cancel_at_period_end": False,
+        "customer_email": "buyer@example.com",
+        "customer_reference": None,
+        "mode": "test",
+        "source": "webhook",
+        "rev": "1",
+        **says,
+    }
+    if says["state"] == "ended":
+        assert item.pop("ended_at") == item["at"]
+    for name, value in told.items():
+        found = item.pop(name, None)
+        assert (next(iter(found.values())) if found else None) == value, name
+    assert item == {"pk": {"S": key}, "at": item["at"]}
+    expected[key] = after[key]
 
 
 def _expect_raw(expected: dict[str, Any], after: Items, body: bytes, reason: str) -> None:

@@ -1,10 +1,11 @@
-"""AWS clients whose worst case fits the webhook's time budget.
+"""AWS clients whose worst case fits the time budget of the function that uses them.
 
 botocore's own session instead of boto3's: the same clients without what a cold start spends on importing s3transfer
 and resource factories (docs/decisions.md).
 """
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,22 +15,27 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
-from payments.deployment import SANDBOX
-
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sqs import SQSClient
 
-CONNECT_SECONDS = 0.2
+PATIENCE = int(os.environ["PATIENCE"])
+"""How many times as long a try may take where nobody waits for the answer: 1 while a person or Pocketsflow does."""
+CONNECT_SECONDS = 0.2 * PATIENCE
 """For TCP, and as long again for TLS: urllib3 gives each of them all of it."""
-READ_SECONDS = {"dynamodb": 0.3, "secretsmanager": 0.7}
-TRIES = {"dynamodb": 2, "secretsmanager": 1}
+READ_SECONDS = {
+    "dynamodb": 0.3 * PATIENCE,
+    "secretsmanager": 0.7 * PATIENCE,
+    "sqs": 0.3 * PATIENCE,
+    "events": 0.7 * PATIENCE,
+    "s3": 1.0 * PATIENCE,
+}
+TRIES = {"dynamodb": 2, "secretsmanager": 1, "sqs": 2, "events": 1, "s3": 2}
 
 FAREWELL_SECONDS = 0.15
 """What the answer, the log and the metrics may take once the last call is over."""
-
-# A busy laptop pauses for longer than an AWS endpoint does, and nobody gives up on it after five seconds.
-_PATIENCE = 20 if SANDBOX else 1
 
 _session = botocore.session.get_session()  # one: each reads all of AWS's endpoints anew
 _deadline = math.inf
@@ -55,26 +61,45 @@ def longest_try(service: str) -> float:
 @contextmanager
 def finishing_in_time(context: Context) -> Iterator[None]:
     """A try within the block that could outlast the invocation raises OutOfTime instead."""
+    with _until(time.monotonic() + context.get_remaining_time_in_millis() / 1000 - FAREWELL_SECONDS):
+        yield
+
+
+@contextmanager
+def finishing_within(seconds: float, leaving: float) -> Iterator[None]:
+    """The same for a part of the invocation, which also leaves time for what comes after it."""
+    with _until(min(time.monotonic() + seconds, _deadline - leaving)):
+        yield
+
+
+@contextmanager
+def _until(deadline: float) -> Iterator[None]:
     global _deadline  # noqa: PLW0603  # Lambda runs one invocation at a time
-    _deadline = time.monotonic() + context.get_remaining_time_in_millis() / 1000 - FAREWELL_SECONDS
+    before, _deadline = _deadline, deadline
     try:
         yield
     finally:
-        _deadline = math.inf
+        _deadline = before
 
 
 @overload
 def client(service: Literal["dynamodb"]) -> "DynamoDBClient": ...
 @overload
 def client(service: Literal["secretsmanager"]) -> "SecretsManagerClient": ...
+@overload
+def client(service: Literal["sqs"]) -> "SQSClient": ...
+@overload
+def client(service: Literal["events"]) -> "EventBridgeClient": ...
+@overload
+def client(service: Literal["s3"]) -> object: ...
 def client(service: str) -> object:
     """A client that gives up after TRIES calls, each of which takes no longer than its longest_try.
 
     "legacy" because its first back-off is a fixed 50 ms for DynamoDB; "standard" may wait for a second.
     """
     config = Config(
-        connect_timeout=CONNECT_SECONDS * _PATIENCE,
-        read_timeout=READ_SECONDS[service] * _PATIENCE,
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS[service],
         retries={"total_max_attempts": TRIES[service], "mode": "legacy"},
     )
     made = _session.create_client(service, config=config)

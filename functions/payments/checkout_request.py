@@ -40,14 +40,15 @@ class CheckoutRequest:
     fingerprint: str
     """The same for two bodies that say the same."""
 
-    def for_pocketsflow(self, order_id: str) -> dict[str, Any]:
-        """The body of `POST /checkout/sessions`: what is not given is absent."""
+    def for_pocketsflow(self, order_id: str, store_id: str) -> dict[str, Any]:
+        """The body of `POST /checkout/sessions`: what is not given is absent. `store_id` is this stack's: an
+        account may have several."""
         optional = {"customerEmail": self.customer_email, "discountCode": self.discount_code}
         return {
             "productId": self.item.product_id,
             "successUrl": addresses.with_order_id(self.success_url, order_id),
             "cancelUrl": addresses.with_order_id(self.cancel_url, order_id),
-            "metadata": {**self.metadata, "external_order_id": order_id},
+            "metadata": {**self.metadata, "external_order_id": order_id, "pocketsflow_store": store_id},
             **{name: value for name, value in optional.items() if value is not None},
         }
 

@@ -4,26 +4,35 @@ The event name travels in a header that is not signed: who holds one valid body 
 body decides. Its own `event`, where it has one, must equal the header, and its shape must fit the name.
 """
 
-import hashlib
-import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
-from payments import orders, strictjson
+from payments import fields, strictjson
 
-_SAFE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_WORD = re.compile(r"[A-Za-z_]{1,32}")
-_EMAIL = re.compile(r"[!-?A-~]{1,64}@[!-?A-~]{1,190}")
-_MAX_AMOUNT = Decimal(10) ** 15
-_MIN_EXPONENT = -6
-_LIVE_STATES = {"active", "trialing"}
+State = Literal["active", "trialing", "paused", "past_due", "ended"]
+"""Of a subscription. All but `ended` keep access: pausing stops the billing only, and who pays late is dunned first."""
+
+_LIVE: set[State | None] = {"active", "trialing"}
+_STATES: dict[str | None, State] = {
+    "active": "active",
+    "trialing": "trialing",
+    "trial": "trialing",
+    "paused": "paused",
+    "past_due": "past_due",
+    "unpaid": "past_due",
+    "canceled": "ended",
+    "cancelled": "ended",
+    "ended": "ended",
+    "expired": "ended",
+    "incomplete_expired": "ended",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
     """Somebody paid. `id` is Pocketsflow's order id, or for a subscription its subscriptionCustomerId; `order_id` is
-    ours, when the metadata names one. Amounts are as they came, in a unit that Pocketsflow does not state."""
+    ours, when the metadata names one. Amounts are as they came, in `unit` where the source states one."""
 
     kind: Literal["payment", "subscription"]
     id: str
@@ -35,7 +44,14 @@ class Payment:
     currency: str | None
     email: str | None
     confirmed: bool
-    """The signed body itself names the event."""
+    """The signed body itself names the event, or Pocketsflow's API says it."""
+    unit: Literal["major"] | None = None
+    variant_known: bool = True
+    """False where the source does not tell variants at all."""
+    store_id: str | None = None
+    """Of the stack whose checkout sold it, when the metadata names one."""
+    state: State | None = None
+    customer_reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +64,33 @@ class Refund:
     status: str
     amount: Decimal | None
     confirmed: bool
+    unit: Literal["major"] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class RefundClaim:
-    """`order.refunded` over a body without a refund: kept, and changes nothing until the API confirms it."""
+class Claim:
+    """What a delivery says and nothing signed shows, or what is to wait for the API: kept, and changes nothing until
+    the API confirms it."""
 
+    of: Literal["payment", "refund"]
     payment_id: str
     order_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionChanged:
+    """What a subscription is now, by the signed `subscriptionCustomer` or by the API. `id` is the
+    subscriptionCustomerId; the period is as Pocketsflow writes it."""
+
+    id: str
+    state: State
+    order_id: str | None
+    product_id: str
+    cancel_at_period_end: bool
+    period_start: str | None
+    period_end: str | None
+    customer_reference: str | None
+    email: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +100,7 @@ class Unknown:
     reason: Literal["other_event", "misfit", "unreadable"]
 
 
-Fact = Payment | Refund | RefundClaim | Unknown
+Fact = Payment | Refund | Claim | SubscriptionChanged | Unknown
 
 
 def parse(body: bytes, header: str) -> Fact:
@@ -79,16 +114,24 @@ def parse(body: bytes, header: str) -> Fact:
     signed_names = _signed_names(content)
     if any(name != header for name in signed_names):
         return Unknown("misfit")
-    match header:
-        case "order.completed":
+    match header.split("."):
+        case ["order", "completed"]:
             return _payment(content, confirmed=bool(signed_names)) or Unknown("misfit")
-        case "order.refunded":
+        case ["order", "refunded"]:
             return _refund(content, confirmed=bool(signed_names)) or Unknown("misfit")
-        case "customer.subscription.created":
-            if _order_id(content) is None:  # the beginning of a subscription that was sold elsewhere
-                return Unknown("other_event")
-            return _subscription(content, confirmed=bool(signed_names)) or Unknown("misfit")
+        case ["customer", "subscription", name]:
+            return _subscription(content, started=name == "created", confirmed=bool(signed_names)) or Unknown("misfit")
     return Unknown("other_event")
+
+
+def state(status: object, active: object, paused: object) -> State | None:
+    """Of a subscription, from the three fields that tell it; None when they tell none, or contradict each other."""
+    found = _STATES.get(fields.word(status))
+    if found == "ended" or (found is None and active is False):
+        return "ended"
+    if paused is True and found is not None:
+        return "paused"
+    return None if found in _LIVE and active is False else found
 
 
 def _signed_names(content: dict[str, Any]) -> list[Any]:
@@ -99,107 +142,93 @@ def _signed_names(content: dict[str, Any]) -> list[Any]:
 
 
 def _payment(content: dict[str, Any], confirmed: bool) -> Payment | None:
-    product, order, amount = _object(content, "product"), _object(content, "order"), content.get("amount")
+    product, order = fields.obj(content, "product"), fields.obj(content, "order")
+    amount = content.get("amount")
     if content.get("refund") is not None or not isinstance(amount, Decimal) or amount < 0:
         return None
-    if not _named(product) or not _named(order):
+    if not fields.named(product) or not fields.named(order):
         return None
     return Payment(
         kind="payment",
-        id=_id(order["id"]),
+        id=fields.identifier(order["id"]),
         order_id=_order_id(content),
-        product_id=_id(product["id"]),
-        variant_id=_id(product["variantId"]) if _text(product.get("variantId")) else None,
-        amount=_amount(amount),
-        amount_before_tax=_amount(content.get("amountBeforeTax")),
-        currency=_word(content.get("currency")),
+        product_id=fields.identifier(product["id"]),
+        variant_id=fields.identifier(product["variantId"]) if fields.is_text(product.get("variantId")) else None,
+        amount=fields.amount(amount),
+        amount_before_tax=fields.amount(content.get("amountBeforeTax")),
+        currency=fields.word(content.get("currency")),
         email=_email(content),
         confirmed=confirmed,
+        store_id=_store_id(content),
     )
 
 
-def _refund(content: dict[str, Any], confirmed: bool) -> Refund | RefundClaim | None:
-    order = _object(content, "order")
-    if not _named(order):
+def _refund(content: dict[str, Any], confirmed: bool) -> Refund | Claim | None:
+    order = fields.obj(content, "order")
+    if not fields.named(order):
         return None
+    payment_id = fields.identifier(order["id"])
     if content.get("refund") is None:
-        return RefundClaim(payment_id=_id(order["id"]), order_id=_order_id(content))
-    refund = _object(content, "refund")
-    if not _named(refund):
+        return Claim("refund", payment_id, _order_id(content))
+    refund = fields.obj(content, "refund")
+    if not fields.named(refund):
         return None
     return Refund(
-        payment_id=_id(order["id"]),
-        refund_id=_id(refund["id"]),
+        payment_id=payment_id,
+        refund_id=fields.identifier(refund["id"]),
         order_id=_order_id(content),
-        status=_word(refund.get("status")) or "unknown",
-        amount=_amount(refund.get("amount")),
+        status=fields.word(refund.get("status")) or "unknown",
+        amount=fields.amount(refund.get("amount")),
         confirmed=confirmed,
     )
 
 
-def _subscription(content: dict[str, Any], confirmed: bool) -> Payment | None:
-    """A subscription sale sends no order.completed: it begins with this. The state comes from the signed
-    `subscriptionCustomer`, so a `deleted` or unpaid one sent under this name starts nothing."""
-    offer, state = _object(content, "subscription"), _object(content, "subscriptionCustomer")
+def _subscription(content: dict[str, Any], started: bool, confirmed: bool) -> Payment | SubscriptionChanged | None:
+    """A subscription sale sends no order.completed: it begins with `created`. The state comes from the signed
+    `subscriptionCustomer`, so a `deleted` or unpaid one sent under that name starts nothing."""
+    offer, customer = fields.obj(content, "subscription"), fields.obj(content, "subscriptionCustomer")
     customer_id, order_id = content.get("subscriptionCustomerId"), _order_id(content)
-    live = (
-        state.get("active") is True and state.get("paused") is not True and _word(state.get("status")) in _LIVE_STATES
-    )
-    if not (live and order_id and _text(customer_id) and _named(offer)):
+    now = state(customer.get("status"), customer.get("active"), customer.get("paused"))
+    if now is None or not fields.is_text(customer_id) or not fields.named(offer):
         return None
-    return Payment(
-        kind="subscription",
-        id=_id(customer_id),
+    if started and order_id is not None and now in _LIVE:
+        return Payment(
+            kind="subscription",
+            id=fields.identifier(customer_id),
+            order_id=order_id,
+            product_id=fields.identifier(offer["id"]),
+            variant_id=None,
+            amount=None,
+            amount_before_tax=None,
+            currency=None,
+            email=_email(content),
+            confirmed=confirmed,
+            store_id=_store_id(content),
+            state=now,
+            customer_reference=fields.reference(content.get("clientReferenceId")),
+        )
+    return SubscriptionChanged(
+        id=fields.identifier(customer_id),
+        state=now,
         order_id=order_id,
-        product_id=_id(offer["id"]),
-        variant_id=None,
-        amount=None,
-        amount_before_tax=None,
-        currency=None,
+        product_id=fields.identifier(offer["id"]),
+        cancel_at_period_end=customer.get("cancelAtPeriodEnd") is True,
+        period_start=None,
+        period_end=None,
+        customer_reference=fields.reference(content.get("clientReferenceId")),
         email=_email(content),
-        confirmed=confirmed,
     )
-
-
-def _object(content: dict[str, Any], name: str) -> dict[str, Any]:
-    value = content.get(name)
-    return value if isinstance(value, dict) else {}
-
-
-def _named(thing: dict[str, Any]) -> bool:
-    return _text(thing.get("id"))
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _id(value: Any) -> str:
-    """An id from outside, safe in a key: itself, or its sha256 when it is long or has other characters. No id is
-    another's hash: with its prefix a hash is longer than an id can be."""
-    text = str(value)
-    if _SAFE.fullmatch(text):
-        return text
-    return f"sha256-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def _order_id(content: dict[str, Any]) -> str | None:
-    """Our order id. Of the metadata that comes back nothing else is read: the buyer may have written it."""
-    claimed = _object(content, "metadata").get("external_order_id")
-    return claimed if orders.is_id(claimed) else None
+    """Our order id. Of the metadata that comes back nothing else decides: the buyer may have written it."""
+    return fields.our_order_id(fields.obj(content, "metadata").get("external_order_id"))
 
 
-def _word(value: object) -> str | None:
-    return value.lower() if isinstance(value, str) and _WORD.fullmatch(value) else None
-
-
-def _amount(value: object) -> Decimal | None:
-    """An amount that can be reckoned with; what is absurd stays in the raw body only."""
-    if not isinstance(value, Decimal) or not value.is_finite() or not 0 <= value < _MAX_AMOUNT:
-        return None
-    return value if value.as_tuple().exponent >= _MIN_EXPONENT else None  # type: ignore[operator]
+def _store_id(content: dict[str, Any]) -> str | None:
+    """Of the stack that sold it: it can make a sale of no order somebody else's, and never makes one ours."""
+    return fields.reference(fields.obj(content, "metadata").get("pocketsflow_store"))
 
 
 def _email(content: dict[str, Any]) -> str | None:
-    email = _object(content, "customer").get("email")
-    return email if isinstance(email, str) and _EMAIL.fullmatch(email) else None
+    return fields.email(fields.obj(content, "customer").get("email"))

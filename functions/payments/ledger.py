@@ -1,36 +1,40 @@
-"""The ledger: the only module that names the table.
+"""The ledger: orders, and what is known of their payments.
 
 An order is a grow-only set of facts; whether it is paid is derived from them. Items, by `pk`:
 
-    order#<our id>    what was ordered, and its facts
-    sale#<their id>   facts about payments of no order of ours, and refunds that name no order
-    raw#<sha256>      a verified body that is no fact, or too large to lie beside one
-    idem#<sha256>     one checkout per Idempotency-Key, for a day
+    order#<our id>           what was ordered, and its facts
+    sale#<their id>          a payment: payments/sales.py; here lie the facts that name no order of ours, too
+    subscription#<their id>  payments/subscriptions.py
+    reconcile#…              payments/progress.py
+    raw#<sha256>             a verified body that is no fact, or too large to lie beside one
+    idem#<sha256>            one checkout per Idempotency-Key, for a day
 
 A fact is a top-level attribute, written once under a condition on the item itself: one request tells settled,
-redelivered, second payment and mismatch apart, and no dedupe record ever expires.
+redelivered, second payment and mismatch apart, and no dedupe record ever expires. Facts of an order, by name:
+
+    pay#<payment> sub#<subscription>   paid
+    ref#<payment>#<refund>#<status>    refunded
+    claim#<payment>#<of>               said without proof: changes nothing
+    flags#<payment>                    refunded or disputed, as the API last showed it: the latest observation stands
+    void#<payment>                     the payment belongs to another order
+    drift#<payment>#<kind>             Pocketsflow denies what is written here
 """
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
-from payments import aws, orders
+from payments import orders
 from payments.catalogue import Item
 from payments.deployment import MODE
-from payments.events import Payment, Refund, RefundClaim
+from payments.events import Claim, Payment, Refund
+from payments.table import TABLE, client, key, old_item, plain, timestamp, value, values
 from payments.telemetry import needs_attention
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.type_defs import UniversalAttributeValueTypeDef as AnyValue
-
-TABLE = os.environ["TABLE_NAME"]
 
 MAX_FACTS = 100
 """On one item: no stream of refunds makes an item too large to write. More are kept as raw bodies."""
@@ -42,11 +46,13 @@ MAX_ARRIVALS = 100
 LOCK = timedelta(seconds=10)
 """How long a checkout in flight keeps its Idempotency-Key: longer than the function can run."""
 KEY_LIFETIME = timedelta(hours=24)
+ASK_EVERY = timedelta(seconds=30)
 
 Outcome = Literal["settled", "redelivered", "second_payment", "mismatched", "unmatched", "recorded"]
+Drift = Literal["payment", "product", "currency", "amount", "refund", "subscription"]
+"""What Pocketsflow denies, or tells otherwise."""
 
-_client = aws.client("dynamodb")
-_FACT_PREFIXES = ("pay#", "sub#", "ref#", "claim#")
+_FACT_PREFIXES = ("pay#", "sub#", "ref#", "claim#", "flags#", "void#", "drift#")
 
 
 # --- Checkout ---------------------------------------------------------------------------------------------------------
@@ -97,7 +103,7 @@ def open_order(order: Order, key: str | None, fingerprint: str, now: datetime) -
     """Writes a pending order, at most one for each `key`. `fingerprint` tells one request body from another."""
     put_order: Any = {"TableName": TABLE, "Item": _order_item(order, now)}
     if key is None:
-        _client.put_item(**put_order)
+        client.put_item(**put_order)
         return Opened(order.id)
     put_key: Any = {
         "TableName": TABLE,
@@ -113,23 +119,23 @@ def open_order(order: Order, key: str | None, fingerprint: str, now: datetime) -
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
     try:
-        _client.transact_write_items(TransactItems=[{"Put": put_key}, {"Put": put_order}])
-    except _client.exceptions.TransactionCanceledException as cancelled:
+        client.transact_write_items(TransactItems=[{"Put": put_key}, {"Put": put_order}])
+    except client.exceptions.TransactionCanceledException as cancelled:
         held: dict[str, Any] = {**cancelled.response["CancellationReasons"][0]}
         if held.get("Code") == "TransactionConflict":  # the same key in another transaction, right now
             return InProgress(retry_after=1)
         if "Item" not in held:
             raise
-        earlier = _plain(held["Item"])
+        earlier = plain(held["Item"])
         return _take_over(earlier["order_id"], now) if earlier["fingerprint"] == fingerprint else KeyReused()
     return Opened(order.id)
 
 
 def attach_session(order_id: str, session_id: str, url: str) -> None:
     """Where the order is paid: what the same request is answered with from now on."""
-    _client.update_item(
+    client.update_item(
         TableName=TABLE,
-        Key={"pk": {"S": f"order#{order_id}"}},
+        Key=key(f"order#{order_id}"),
         UpdateExpression="SET session_id = :session, checkout_url = :url REMOVE checkout_error",
         ConditionExpression="attribute_exists(created_at)",
         ExpressionAttributeValues={":session": {"S": session_id}, ":url": {"S": url}},
@@ -138,9 +144,9 @@ def attach_session(order_id: str, session_id: str, url: str) -> None:
 
 def mark_failed(order_id: str, code: str) -> None:
     """The order stays pending and in the index, with the reason; a retry of its request may take it over at once."""
-    _client.update_item(
+    client.update_item(
         TableName=TABLE,
-        Key={"pk": {"S": f"order#{order_id}"}},
+        Key=key(f"order#{order_id}"),
         UpdateExpression="SET checkout_error = :code",
         ConditionExpression="attribute_exists(created_at)",
         ExpressionAttributeValues={":code": {"S": code}},
@@ -150,17 +156,17 @@ def mark_failed(order_id: str, code: str) -> None:
 def _take_over(order_id: str, now: datetime) -> Opening:
     """An order whose checkout failed or was abandoned is this request's now, under the same id."""
     try:
-        _client.update_item(
+        client.update_item(
             TableName=TABLE,
-            Key={"pk": {"S": f"order#{order_id}"}},
+            Key=key(f"order#{order_id}"),
             UpdateExpression="SET attempted_at = :now REMOVE checkout_error",
             ConditionExpression="attribute_exists(created_at) AND attribute_not_exists(session_id)"
             " AND (attribute_exists(checkout_error) OR attempted_at <= :abandoned)",
             ExpressionAttributeValues={":now": {"S": timestamp(now)}, ":abandoned": {"S": timestamp(now - LOCK)}},
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
-    except _client.exceptions.ConditionalCheckFailedException as failed:
-        order = _plain(_old_item(failed))
+    except client.exceptions.ConditionalCheckFailedException as failed:
+        order = old_item(failed)
         if "session_id" in order:
             return Answered(order_id, order["session_id"], order["checkout_url"])
         waited = now - datetime.fromisoformat(order["attempted_at"])
@@ -168,9 +174,9 @@ def _take_over(order_id: str, now: datetime) -> Opening:
     return Opened(order_id)
 
 
-def _order_item(order: Order, now: datetime) -> "dict[str, AnyValue]":
+def _order_item(order: Order, now: datetime) -> Mapping[str, Any]:
     at = timestamp(now)
-    return _values(
+    return values(
         {
             "pk": f"order#{order.id}",
             "created_at": at,
@@ -193,28 +199,46 @@ def _order_item(order: Order, now: datetime) -> "dict[str, AnyValue]":
 # --- Settlement -------------------------------------------------------------------------------------------------------
 
 
-def record(fact: Payment | Refund | RefundClaim, body: bytes, now: datetime, source: str) -> Outcome:
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What a payment's row in Pocketsflow's API shows beside its amounts."""
+
+    refunded: bool
+    disputed: bool
+
+
+NO_FLAGS = Flags(refunded=False, disputed=False)
+
+
+def record(
+    fact: Payment | Refund | Claim, body: bytes | None, now: datetime, source: str, flags: Flags = NO_FLAGS
+) -> Outcome:
     """Adds a fact to its order, at most once, for ever. One request, a second for an order that is not ours.
 
-    `body` is the verified raw body it was read from; it is stored with it.
+    `body` is the verified raw body it was read from; it is stored with it. What the API says has none, since the API
+    can be asked again; its `flags` are written with a payment that is new.
     """
     name = fact_name(fact)
-    fields = _fact_fields(fact, body, now, source)
+    fields = fact_fields(fact, body, now, source)
     if fact.order_id is None:
         return _record_sale(fact, name, fields, body, now)
     write = _fact_write(f"order#{fact.order_id}", name, fields)
     write["ConditionExpression"] += " AND attribute_exists(created_at)"
+    if flags != NO_FLAGS:
+        write["UpdateExpression"] = write["UpdateExpression"].replace("SET ", "SET #flags = :flags, ")
+        write["ExpressionAttributeNames"] |= {"#flags": f"flags#{fields['payment_id']}"}
+        write["ExpressionAttributeValues"] |= {":flags": value(_flag_fields(fields["payment_id"], flags, now))}
     try:
-        order = _plain(_client.update_item(**write)["Attributes"])
-    except _client.exceptions.ConditionalCheckFailedException as failed:
-        order = _plain(_old_item(failed))
+        order = plain(client.update_item(**write)["Attributes"])
+    except client.exceptions.ConditionalCheckFailedException as failed:
+        order = old_item(failed)
         if not order:
             return _record_sale(fact, name, fields, body, now)
         if not _is_own(failed, order.get(name), fields):
             return _not_added(order, name, fields, body, now)
     if not isinstance(fact, Payment):
         return "recorded"
-    item, facts, payments = _item(order), _facts(order), order.get("payments", [])
+    item, facts, payments = item_of(order), facts_of(order), order.get("payments", [])
     if not orders.fits(item, fields):
         return "mismatched"
     earlier = payments[: payments.index(name)] if name in payments else payments
@@ -228,9 +252,9 @@ def keep(body: bytes, reason: str, event: str, sent_at: str, now: datetime) -> N
     """
     arrival = {"at": timestamp(now), "reason": reason, "event": event, "sent_at": sent_at}
     try:
-        _client.update_item(
+        client.update_item(
             TableName=TABLE,
-            Key={"pk": {"S": _raw_key(body)}},
+            Key=key(_raw_key(body)),
             UpdateExpression="SET body = :body, #mode = :mode,"
             " arrivals = list_append(if_not_exists(arrivals, :none), :arrival)",
             ConditionExpression="attribute_not_exists(arrivals) OR size(arrivals) < :most",
@@ -239,15 +263,15 @@ def keep(body: bytes, reason: str, event: str, sent_at: str, now: datetime) -> N
                 ":body": {"B": body},
                 ":mode": {"S": MODE},
                 ":none": {"L": []},
-                ":arrival": {"L": [{"M": _values(arrival)}]},
+                ":arrival": {"L": [{"M": values(arrival)}]},
                 ":most": {"N": str(MAX_ARRIVALS)},
             },
         )
-    except _client.exceptions.ConditionalCheckFailedException:
+    except client.exceptions.ConditionalCheckFailedException:
         return  # the body is there, and a hundred arrivals tell as much as one more
 
 
-def fact_name(fact: Payment | Refund | RefundClaim) -> str:
+def fact_name(fact: Payment | Refund | Claim) -> str:
     """The attribute a fact is stored under: two deliveries of one fact have the same, for ever."""
     match fact:
         case Payment(kind="payment"):
@@ -256,17 +280,21 @@ def fact_name(fact: Payment | Refund | RefundClaim) -> str:
             return f"sub#{fact.id}"
         case Refund():
             return f"ref#{fact.payment_id}#{fact.refund_id}#{fact.status}"
-        case RefundClaim():
-            return f"claim#{fact.payment_id}"
+        case Claim():
+            return f"claim#{fact.payment_id}#{fact.of}"
 
 
 def _record_sale(
-    fact: Payment | Refund | RefundClaim, name: str, fields: Mapping[str, Any], body: bytes, now: datetime
+    fact: Payment | Refund | Claim, name: str, fields: Mapping[str, Any], body: bytes | None, now: datetime
 ) -> Outcome:
+    write = _fact_write(f"sale#{fields['payment_id']}", name, fields)
+    if fields["source"] == "webhook":  # whose it is, reconciliation finds out
+        write["UpdateExpression"] = write["UpdateExpression"].replace("SET ", "SET awaits = :api, since = :now, ")
+        write["ExpressionAttributeValues"] |= {":api": {"S": "api"}, ":now": {"S": timestamp(now)}}
     try:
-        _client.update_item(**_fact_write(f"sale#{fields['payment_id']}", name, fields))
-    except _client.exceptions.ConditionalCheckFailedException as failed:
-        sale = _plain(_old_item(failed))
+        client.update_item(**write)
+    except client.exceptions.ConditionalCheckFailedException as failed:
+        sale = old_item(failed)
         if not _is_own(failed, sale.get(name), fields):
             return _not_added(sale, name, fields, body, now)
     return "unmatched" if isinstance(fact, Payment) or fact.order_id else "recorded"
@@ -275,11 +303,11 @@ def _record_sale(
 def _fact_write(pk: str, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     write: dict[str, Any] = {
         "TableName": TABLE,
-        "Key": {"pk": {"S": pk}},
+        "Key": key(pk),
         "UpdateExpression": "SET #fact = :fact ADD rev :one",
         "ConditionExpression": "attribute_not_exists(#fact) AND (attribute_not_exists(rev) OR rev < :most)",
         "ExpressionAttributeNames": {"#fact": name},
-        "ExpressionAttributeValues": {":fact": _value(fields), ":one": {"N": "1"}, ":most": {"N": str(MAX_FACTS)}},
+        "ExpressionAttributeValues": {":fact": value(fields), ":one": {"N": "1"}, ":most": {"N": str(MAX_FACTS)}},
         "ReturnValues": "ALL_OLD",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
@@ -296,7 +324,9 @@ def _fact_write(pk: str, name: str, fields: Mapping[str, Any]) -> dict[str, Any]
     return write
 
 
-def _not_added(item: Mapping[str, Any], name: str, fields: Mapping[str, Any], body: bytes, now: datetime) -> Outcome:
+def _not_added(
+    item: Mapping[str, Any], name: str, fields: Mapping[str, Any], body: bytes | None, now: datetime
+) -> Outcome:
     """Why a fact was not added to an item that is there: it was known, or the item is full.
 
     What is known may have come in other words, which are kept: nobody has judged yet which of the two is right.
@@ -304,7 +334,9 @@ def _not_added(item: Mapping[str, Any], name: str, fields: Mapping[str, Any], bo
     known = item.get(name)
     if known is None:
         needs_attention("item_full", item=item["pk"], fact=name)
-    if "raw" in fields and (known is None or known.get("raw") != fields["raw"]):  # a large body is kept already
+    if (
+        body is not None and "raw" in fields and (known is None or known.get("raw") != fields["raw"])
+    ):  # a large body is kept already
         keep(body, "other_words" if known else "item_full", event=name, sent_at="", now=now)
     return "redelivered" if known else "recorded"
 
@@ -316,11 +348,11 @@ def _is_own(failed: ClientError, known: Mapping[str, Any] | None, fields: Mappin
     return sent_again and known is not None and all(known[name] == fields[name] for name in ("at", "source"))
 
 
-def _fact_fields(fact: Payment | Refund | RefundClaim, body: bytes, now: datetime, source: str) -> dict[str, Any]:
+def fact_fields(fact: Payment | Refund | Claim, body: bytes | None, now: datetime, source: str) -> dict[str, Any]:
     fields: dict[str, Any] = {"at": timestamp(now), "source": source, "mode": MODE}
-    if len(body) <= MAX_INLINE_BODY:
+    if body is not None and len(body) <= MAX_INLINE_BODY:
         fields["raw"] = body
-    else:
+    elif body is not None:
         keep(body, "large", event=fact_name(fact), sent_at="", now=now)
         fields["raw_item"] = _raw_key(body)
     match fact:
@@ -335,6 +367,11 @@ def _fact_fields(fact: Payment | Refund | RefundClaim, body: bytes, now: datetim
                 "currency": fact.currency,
                 "customer_email": fact.email,
                 "confirmed": fact.confirmed,
+                "unit": fact.unit,
+                "variant_unknown": None if fact.variant_known else True,
+                "store_id": fact.store_id,
+                "state": fact.state,
+                "customer_reference": fact.customer_reference,
             }
         case Refund():
             fields |= {
@@ -344,14 +381,90 @@ def _fact_fields(fact: Payment | Refund | RefundClaim, body: bytes, now: datetim
                 "status": fact.status,
                 "amount": fact.amount,
                 "confirmed": fact.confirmed,
+                "unit": fact.unit,
             }
-        case RefundClaim():
-            fields |= {"kind": "refund_claim", "payment_id": fact.payment_id}
+        case Claim():
+            fields |= {"kind": "claim", "of": fact.of, "payment_id": fact.payment_id}
     return fields
 
 
 def _raw_key(body: bytes) -> str:
     return f"raw#{hashlib.sha256(body).hexdigest()}"
+
+
+# --- What comes after a fact ------------------------------------------------------------------------------------------
+
+
+def disown(order_id: str, fact: Mapping[str, Any], now: datetime) -> None:
+    """Takes a payment that belongs to another order out of this one's reckoning."""
+    payment_id = fact["payment_id"]
+    _note(order_id, f"void#{payment_id}", {"kind": "void", "payment_id": payment_id}, now)
+
+
+def note_drift(
+    order_id: str, payment_id: str, kind: Drift, now: datetime, *, ours: str | None = None, theirs: str | None = None
+) -> None:
+    """Pocketsflow denies what the order holds: told once, and nothing else is changed."""
+    fields = {"kind": "drift", "payment_id": payment_id, "what": kind, "ours": ours, "theirs": theirs}
+    _note(order_id, f"drift#{payment_id}#{kind}", fields, now)
+
+
+def copy_to_order(order_id: str, name: str, fields: Mapping[str, Any], now: datetime) -> None:
+    """A refund that waited beside its payment is the order's."""
+    write = _fact_write(f"order#{order_id}", name, fields)
+    write["ConditionExpression"] += " AND attribute_exists(created_at)"
+    try:
+        client.update_item(**write)
+    except client.exceptions.ConditionalCheckFailedException as failed:
+        _not_added({"pk": f"order#{order_id}", **old_item(failed)}, name, fields, fields.get("raw"), now)
+
+
+def observe(order_id: str, payment_id: str, flags: Flags, now: datetime) -> None:
+    """What the API shows of a payment, over what it showed before. The latest observation stands, whichever is
+    written first."""
+    name = f"flags#{payment_id}"
+    try:
+        client.update_item(
+            TableName=TABLE,
+            Key=key(f"order#{order_id}"),
+            UpdateExpression="SET #flags = :flags ADD rev :one",
+            ConditionExpression="attribute_exists(created_at) AND (attribute_not_exists(#flags) OR #flags.#at < :at)",
+            ExpressionAttributeNames={"#flags": name, "#at": "at"},
+            ExpressionAttributeValues={
+                ":flags": value(_flag_fields(payment_id, flags, now)),
+                ":at": {"S": timestamp(now)},
+                ":one": {"N": "1"},
+            },
+        )
+    except client.exceptions.ConditionalCheckFailedException:
+        return  # a later one stands
+
+
+def _note(order_id: str, name: str, fields: Mapping[str, Any], now: datetime) -> None:
+    try:
+        client.update_item(
+            TableName=TABLE,
+            Key=key(f"order#{order_id}"),
+            UpdateExpression="SET #fact = :fact ADD rev :one",
+            ConditionExpression="attribute_exists(created_at) AND attribute_not_exists(#fact)",
+            ExpressionAttributeNames={"#fact": name},
+            ExpressionAttributeValues={
+                ":fact": value({"at": timestamp(now), "mode": MODE, **fields}),
+                ":one": {"N": "1"},
+            },
+        )
+    except client.exceptions.ConditionalCheckFailedException:
+        return  # it stands there
+
+
+def _flag_fields(payment_id: str, flags: Flags, now: datetime) -> dict[str, Any]:
+    return {
+        "kind": "flags",
+        "payment_id": payment_id,
+        "refunded": flags.refunded,
+        "disputed": flags.disputed,
+        "at": timestamp(now),
+    }
 
 
 # --- Reading ----------------------------------------------------------------------------------------------------------
@@ -361,25 +474,21 @@ def _raw_key(body: bytes) -> str:
 class State:
     status: orders.Status
     updated_at: str
+    opened_at: datetime
 
 
 def state(order_id: str) -> State | None:
     """The status of an order, derived from its facts; None when there is no such order."""
-    response = _client.get_item(TableName=TABLE, Key={"pk": {"S": f"order#{order_id}"}}, ConsistentRead=True)
-    if "Item" not in response:
+    order = read(order_id)
+    if order is None:
         return None
-    order = _plain(response["Item"])
-    facts = _facts(order)
+    facts = facts_of(order)
     updated_at = max([order["created_at"], *(fact["at"] for fact in facts.values())])
-    return State(orders.status(_item(order), facts, order.get("payments", [])), updated_at)
+    status = orders.status(item_of(order), facts, order.get("payments", []))
+    return State(status, updated_at, datetime.fromisoformat(order["created_at"]))
 
 
-def timestamp(now: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds: text that sorts as time does."""
-    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _item(order: Mapping[str, Any]) -> Item:
+def item_of(order: Mapping[str, Any]) -> Item:
     return Item(
         product_id=order["product_id"],
         sku=order.get("sku"),
@@ -390,49 +499,26 @@ def _item(order: Mapping[str, Any]) -> Item:
     )
 
 
-def _facts(order: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def facts_of(order: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: value for name, value in order.items() if name.startswith(_FACT_PREFIXES)}
 
 
-# --- DynamoDB's JSON --------------------------------------------------------------------------------------------------
+def read(order_id: str) -> dict[str, Any] | None:
+    """An order as it lies in the table, plain; None when there is none."""
+    response = client.get_item(TableName=TABLE, Key=key(f"order#{order_id}"), ConsistentRead=True)
+    return plain(response["Item"]) if "Item" in response else None
 
 
-def _values(fields: Mapping[str, Any]) -> "dict[str, AnyValue]":
-    """Absent rather than null. Amounts become strings: kept as they came."""
-    return {name: _value(value) for name, value in fields.items() if value is not None}
-
-
-def _value(value: Any) -> "AnyValue":
-    match value:
-        case bool():
-            return {"BOOL": value}
-        case int():
-            return {"N": str(value)}
-        case bytes():
-            return {"B": value}
-        case Mapping():
-            return {"M": _values(value)}
-    return {"S": str(value)}
-
-
-def _old_item(failed: ClientError) -> dict[str, Any]:
-    """The item that stood in the way of a conditional write; {} when there was none."""
-    response: dict[str, Any] = {**failed.response}
-    item: dict[str, Any] = response.get("Item", {})
-    return item
-
-
-def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _plain_value(value) for name, value in item.items()}
-
-
-def _plain_value(value: Any) -> Any:
-    [(kind, content)] = value.items()
-    match kind:
-        case "M":
-            return _plain(content)
-        case "L":
-            return [_plain_value(element) for element in content]
-        case "N":
-            return int(content)
-    return content
+def ask_to_reconcile(now: datetime) -> None:
+    """Asks for a look at what Pocketsflow lists, at most once in 30 s. The write is the question: the table's stream
+    takes it to the reconcile function (template.yaml)."""
+    try:
+        client.update_item(
+            TableName=TABLE,
+            Key=key("reconcile#asked"),
+            UpdateExpression="SET asked_at = :now",
+            ConditionExpression="attribute_not_exists(asked_at) OR asked_at <= :before",
+            ExpressionAttributeValues={":now": {"S": timestamp(now)}, ":before": {"S": timestamp(now - ASK_EVERY)}},
+        )
+    except client.exceptions.ConditionalCheckFailedException:
+        return  # somebody has asked

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from payments.catalogue import Item
 from payments.deployment import STAGE
 
-Status = Literal["pending", "paid", "partially_refunded", "refunded", "mismatched"]
+Status = Literal["pending", "paid", "partially_refunded", "refunded", "disputed", "mismatched"]
 
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(rf"ord_{STAGE}_[{_CROCKFORD}]{{26}}")
@@ -38,22 +38,53 @@ def fits(item: Item, payment: Mapping[str, Any]) -> bool:
     if payment["product_id"] != item.product_id:
         return False
     if item.variant_id is not None and payment.get("variant_id") != item.variant_id:
-        return False
+        # Pocketsflow's API tells no variants: the variant's own price is the next best witness.
+        return bool(payment.get("variant_unknown")) and not _differs(item, payment)
     # A subscription's first body carries no amount: its offer is all there is to compare.
     return not (item.hold_on_difference and payment["kind"] == "payment" and _differs(item, payment))
 
 
+def winner(item: Item, facts: Mapping[str, Mapping[str, Any]], payments: list[str]) -> str | None:
+    """The name of the payment that settled the order: of those that fit the first that was written. `payments` names
+    all in the order of writing; one that belongs to another order (`void`) settles nothing."""
+    return next((name for name in payments if fits(item, facts[name]) and not is_void(facts, name)), None)
+
+
+def is_void(facts: Mapping[str, Mapping[str, Any]], payment: str) -> bool:
+    return f"void#{facts[payment]['payment_id']}" in facts
+
+
 def status(item: Item, facts: Mapping[str, Mapping[str, Any]], payments: list[str]) -> Status:
-    """The status of an order from its facts. `payments` names its payment facts in the order they were written:
-    the first that fits is the one that settled it."""
-    winner = next((facts[name] for name in payments if fits(item, facts[name])), None)
-    if winner is None:
+    """The status of an order from its facts."""
+    name = winner(item, facts, payments)
+    if name is None:
         return "mismatched" if payments else "pending"
-    refunds = _refunds(facts, winner["payment_id"])
-    if not refunds:
-        return "paid"
-    paid = winner.get("amount")
-    return "refunded" if paid is not None and sum(refunds) >= Decimal(paid) else "partially_refunded"
+    payment_id, paid = facts[name]["payment_id"], facts[name].get("amount")
+    returned = refunds(facts, payment_id)
+    flags = facts.get(f"flags#{payment_id}", {})
+    if returned and paid is not None and sum(returned.values()) >= Decimal(paid):
+        return "refunded"
+    if flags.get("refunded") and not returned:  # by its flag only: no refund of it is known yet
+        return "refunded"
+    if flags.get("disputed"):
+        return "disputed"
+    return "partially_refunded" if returned else "paid"
+
+
+def refunds(facts: Mapping[str, Mapping[str, Any]], payment_id: str) -> dict[str, Decimal]:
+    """Amounts of the refunds of one payment that went through, by refund id. One refund has a fact for each status it
+    was seen in, under two vocabularies (webhook: succeeded, API: completed); one seen as failed never counts."""
+    amounts: dict[str, Decimal] = {}
+    failed = set()
+    for fact in facts.values():
+        if fact["kind"] != "refund" or fact["payment_id"] != payment_id:
+            continue
+        refund_id = fact["refund_id"]
+        if fact["status"] in _REFUNDED:
+            amounts[refund_id] = max(Decimal(fact.get("amount", 0)), amounts.get(refund_id, Decimal(0)))
+        elif fact["status"] == "failed":
+            failed.add(refund_id)
+    return {refund_id: amount for refund_id, amount in amounts.items() if refund_id not in failed}
 
 
 def _differs(item: Item, payment: Mapping[str, Any]) -> bool:
@@ -62,19 +93,3 @@ def _differs(item: Item, payment: Mapping[str, Any]) -> bool:
     if item.price is None or before_tax is None or payment.get("currency") != item.currency:
         return True
     return Decimal(before_tax) not in (item.price, item.price * 100)
-
-
-def _refunds(facts: Mapping[str, Mapping[str, Any]], payment_id: str) -> list[Decimal]:
-    """Amounts of the refunds of one payment that went through. One refund has a fact for each status it was seen
-    in, under two vocabularies (webhook: succeeded, API: completed); one seen as failed never counts."""
-    amounts: dict[str, Decimal] = {}
-    failed = set()
-    for fact in facts.values():
-        if fact["kind"] != "refund" or fact["payment_id"] != payment_id:
-            continue
-        if fact["status"] in _REFUNDED:
-            refund_id, amount = fact["refund_id"], Decimal(fact.get("amount", 0))
-            amounts[refund_id] = max(amount, amounts.get(refund_id, amount))
-        elif fact["status"] == "failed":
-            failed.add(fact["refund_id"])
-    return [amount for refund_id, amount in amounts.items() if refund_id not in failed]

@@ -1,7 +1,9 @@
 """Pocketsflow's HTTP API: the only module that speaks to it."""
 
 import os
+import random
 import re
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,29 +14,41 @@ from urllib3.exceptions import HTTPError
 
 from payments import strictjson
 from payments.deployment import SANDBOX
+from payments.telemetry import count
 
 URL = os.environ["POCKETSFLOW_URL"]
 
 WAIT_SECONDS = 3.0
-"""For one answer, from the first packet to its last byte."""
+"""For a checkout, from the first packet to the last byte, a second try included: a buyer is waiting."""
+LIST_SECONDS = 10.0
+"""For a page of a list."""
+PAGE_SIZE = 100
 _MAX_ANSWER = 64 * 1024
+_MAX_PAGE = 8 * 1024 * 1024
 _MAX_ADDRESS = 2_048
 _PRINTABLE = re.compile(r"[!-~]+")
 _SCHEMES = ("https://", "http://127.0.0.1:") if SANDBOX else ("https://",)
+_WRAPPERS = ("sale", "order", "data")
 
-Reason = Literal["refused", "unauthorized", "busy", "failed", "unreachable", "unexpected"]
+Reason = Literal["refused", "unauthorized", "busy", "failed", "unreachable", "unexpected", "not_found"]
 
 _http = requests.Session()
 _http.trust_env = False  # neither a proxy nor a .netrc of the environment sees the key
 
 
-class CheckoutFailed(Exception):
-    """No session was made, or none that can be used. `retry_after`: seconds that Pocketsflow asked for, 60 at most."""
+class RequestFailed(Exception):
+    """Pocketsflow did not do what was asked, or said nothing that can be used: never to be taken for "there is none".
+    `retry_after`: seconds that it asked for, 60 at most."""
 
     def __init__(self, reason: Reason, retry_after: int | None = None) -> None:
         super().__init__(reason)
         self.reason: Reason = reason
         self.retry_after = retry_after
+
+    @property
+    def is_of_all(self) -> bool:
+        """Whether all of Pocketsflow is concerned, and not just what was asked for."""
+        return self.reason in ("busy", "unreachable", "failed", "unauthorized")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,40 +57,100 @@ class Session:
     url: str
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    rows: list[Any]
+    has_more: bool
+
+
 def create_session(api_key: str, checkout: Mapping[str, Any]) -> Session:
-    """`POST /checkout/sessions`. Raises CheckoutFailed, after WAIT_SECONDS at most; nothing is tried twice, since
-    no idempotency key is known to exist."""
+    """`POST /checkout/sessions`. Raises RequestFailed, after WAIT_SECONDS at most. Only a 429 is tried once more, where
+    the time suffices: it has made no session, and no idempotency key is known to exist."""
+    started = time.monotonic()
+    count("PocketsflowRequests")
+    try:
+        session = _call(api_key, "POST", "/checkout/sessions", WAIT_SECONDS, json=checkout)
+    except RequestFailed as failure:
+        pause = failure.retry_after if failure.retry_after is not None else random.uniform(0.3, 0.8)  # noqa: S311
+        left = WAIT_SECONDS - (time.monotonic() - started) - pause
+        if failure.reason != "busy" or left < 0.5:
+            raise
+        time.sleep(pause)
+        count("PocketsflowRequests")
+        session = _call(api_key, "POST", "/checkout/sessions", left, json=checkout)
+    if not isinstance(session, dict) or not _is_text(session.get("id"), 256) or not _is_payable(session.get("url")):
+        raise RequestFailed("unexpected")
+    return Session(session["id"], session["url"])
+
+
+def list_page(api_key: str, path: str, query: Mapping[str, str], number: int) -> Page:
+    """A page of `/orders`, `/payments`, `/refunds` or `/subscriptions/subscribers`, from 1 on; rows as they came.
+
+    The list stands under the path's last word. Sources do not say that every list has pages: a bare list is all there
+    is. Raises RequestFailed.
+    """
+    asked = {**query, "page": str(number), "pageSize": str(PAGE_SIZE)}
+    content = _call(api_key, "GET", path, LIST_SECONDS, params=asked)
+    if isinstance(content, list):
+        return Page(content, has_more=False)
+    rows = content.get(path.rpartition("/")[2]) if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+        raise RequestFailed("unexpected")
+    pagination = content.get("pagination")
+    more = pagination.get("hasMore") if isinstance(pagination, dict) else None
+    return Page(rows, has_more=bool(rows) and (len(rows) >= PAGE_SIZE if more is None else more is True))
+
+
+def read(api_key: str, path: str, identity: str) -> dict[str, Any] | None:
+    """One record, `GET /orders/{id}` for path `/orders`; None when Pocketsflow has none of this id. Raises
+    RequestFailed, also for a record of another id."""
+    try:
+        content = _call(api_key, "GET", f"{path}/{identity}", LIST_SECONDS)
+    except RequestFailed as failure:
+        if failure.reason == "not_found":
+            return None
+        raise
+    for wrapper in _WRAPPERS:
+        if isinstance(content, dict) and "_id" not in content and isinstance(content.get(wrapper), dict):
+            content = content[wrapper]
+    if not isinstance(content, dict) or content.get("_id") != identity:
+        raise RequestFailed("unexpected")
+    return content
+
+
+def _call(api_key: str, method: str, path: str, seconds: float, **options: Any) -> Any:
+    """The JSON of the answer. Raises RequestFailed after that many seconds at most."""
     # In a thread, because the timeouts of requests start anew with every packet: an answer that drips in has no end.
     call = ThreadPoolExecutor(max_workers=1)
     try:
-        response, content = call.submit(_post, api_key, checkout).result(WAIT_SECONDS)
+        response, content = call.submit(_send, api_key, method, path, seconds, options).result(seconds)
     except (requests.RequestException, HTTPError, TimeoutError):
-        raise CheckoutFailed("unreachable") from None
+        raise RequestFailed("unreachable") from None
     except ValueError:  # requests looks into a redirect that it is told not to follow
-        raise CheckoutFailed("unexpected") from None
+        raise RequestFailed("unexpected") from None
     finally:
         call.shutdown(wait=False)
     _check(response)
     try:
-        session = strictjson.parse(content)
+        return strictjson.parse(content)
     except strictjson.Unreadable:
-        raise CheckoutFailed("unexpected") from None
-    if not isinstance(session, dict) or not _is_text(session.get("id"), 256) or not _is_payable(session.get("url")):
-        raise CheckoutFailed("unexpected")
-    return Session(session["id"], session["url"])
+        raise RequestFailed("unexpected") from None
 
 
-def _post(api_key: str, checkout: Mapping[str, Any]) -> tuple[requests.Response, bytes]:
-    """The answer and its body, which is cut where it is larger than any session."""
-    with _http.post(
-        f"{URL}/checkout/sessions",
-        json=checkout,
+def _send(
+    api_key: str, method: str, path: str, seconds: float, options: Mapping[str, Any]
+) -> tuple[requests.Response, bytes]:
+    """The answer and its body, which is cut where it is larger than any that is expected."""
+    with _http.request(
+        method,
+        f"{URL}{path}",
         headers={"Authorization": f"Bearer {api_key}"},
-        timeout=(1, WAIT_SECONDS),
+        timeout=(1, seconds),
         allow_redirects=False,
         stream=True,
+        **options,
     ) as response:
-        return response, response.raw.read(_MAX_ANSWER, decode_content=True)
+        return response, response.raw.read(_MAX_ANSWER if method == "POST" else _MAX_PAGE, decode_content=True)
 
 
 def _check(response: requests.Response) -> None:
@@ -84,12 +158,14 @@ def _check(response: requests.Response) -> None:
     if 200 <= status < 300:
         return
     if status == 429:
-        raise CheckoutFailed("busy", _retry_after(response))
+        raise RequestFailed("busy", _retry_after(response))
     if status in (401, 403):
-        raise CheckoutFailed("unauthorized")
+        raise RequestFailed("unauthorized")
+    if status == 404 and response.request.method == "GET":
+        raise RequestFailed("not_found")
     if 400 <= status < 500:
-        raise CheckoutFailed("refused")
-    raise CheckoutFailed("failed" if status >= 500 else "unexpected")
+        raise RequestFailed("refused")
+    raise RequestFailed("failed" if status >= 500 else "unexpected")
 
 
 def _retry_after(response: requests.Response) -> int | None:

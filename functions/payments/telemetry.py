@@ -11,8 +11,8 @@ logger = Logger(service=SERVICE)
 metrics = Metrics(service=SERVICE, namespace=os.environ["POWERTOOLS_METRICS_NAMESPACE"])
 
 
-def count(name: str) -> None:
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=1)
+def count(name: str, times: int = 1) -> None:
+    metrics.add_metric(name=name, unit=MetricUnit.Count, value=times)
 
 
 def needs_attention(reason: str, **ids: str | None) -> None:

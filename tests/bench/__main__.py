@@ -99,7 +99,7 @@ def _cold(rounds: int) -> Iterator[str]:
 
 def _warm(rounds: int) -> Iterator[str]:
     """By tests/bench/warm.py in a process of its own, with moto in this one."""
-    declared = template(Stage="sandbox")  # whose clients wait for a busy machine
+    declared = template(Stage="sandbox")
     with contextlib.closing(Server(0)) as server, tempfile.NamedTemporaryFile("r") as results:
         server.start(aws.application())
         aws.create_resources(declared, server.url)
@@ -108,7 +108,8 @@ def _warm(rounds: int) -> Iterator[str]:
         [webhook] = [function for function in declared.functions() if function.handler == "webhook.handler"]
         subprocess.run(
             [sys.executable, "-m", "tests.bench.warm", results.name, str(rounds)],
-            cwd=ROOT, env={**lambda_environment(webhook), "AWS_ENDPOINT_URL": server.url},
+            cwd=ROOT,
+            env={**lambda_environment(webhook), "AWS_ENDPOINT_URL": server.url, "PATIENCE": "20"},  # of a busy machine
             stdout=subprocess.DEVNULL, check=True,
         )  # fmt: skip
         figures: dict[str, Any] = json.load(results)

@@ -15,7 +15,7 @@ from typing import Any
 import boto3
 
 import webhook
-from payments import ledger, orders, secrets
+from payments import ledger, orders, secrets, table
 from payments.catalogue import Item
 from sandbox.worker import Context
 from tests.bench.cold import in_turns
@@ -57,7 +57,7 @@ def _calls() -> dict[str, Callable[[], Any]]:
     webhook.handler(redelivered, context)
     return {
         BARE: lambda: _bare.update_item(
-            TableName=ledger.TABLE,
+            TableName=table.TABLE,
             Key={"pk": {"S": f"order#{item}"}},
             UpdateExpression="SET note = :note",
             ConditionExpression="attribute_exists(pk)",
@@ -83,7 +83,7 @@ def _requests() -> dict[str, int]:
     def note(event_name: str, **_: Any) -> None:
         sent.append(event_name)
 
-    counts, calls, clients = {}, _calls(), (_bare, ledger._client, secrets._client)
+    counts, calls, clients = {}, _calls(), (_bare, table.client, secrets._client, webhook._queue)
     for client in clients:
         client.meta.events.register("before-send", note)
     for name, call in calls.items():

@@ -23,6 +23,7 @@ class Sandbox:
     shop: str
     api: str
     pocketsflow: str
+    aws: str
     process: subprocess.Popen[str]
 
     def end(self) -> int:
@@ -88,7 +89,7 @@ def start(*arguments: str) -> Sandbox:
     )
     assert process.stdout is not None
     first = process.stdout.readline()
-    addresses = re.fullmatch(r"shop (\S+)  api (\S+)  pocketsflow (\S+)\n", first)
+    addresses = re.fullmatch(r"shop (\S+)  api (\S+)  pocketsflow (\S+)  aws (\S+)\n", first)
     assert addresses is not None, first
     return Sandbox(*addresses.groups(), process)
 

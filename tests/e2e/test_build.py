@@ -76,7 +76,8 @@ def test_what_is_built_runs(built: tuple[Path, str]) -> None:
     folder, _ = built
     artifact = folder / "WebhookFunction"
     script = (
-        "import sys, types, webhook, checkout, preflight, requests, aws_lambda_powertools as powertools\n"
+        "import sys, types, webhook, checkout, relay, reconcile, preflight\n"
+        "import requests, aws_lambda_powertools as powertools\n"
         "assert requests.__file__.startswith(sys.argv[1]) and powertools.__file__.startswith(sys.argv[1])\n"
         "context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 4000)\n"
         "print(webhook.handler({'headers': {}, 'body': '{}'}, context)['statusCode'])\n"

@@ -2,6 +2,8 @@
 
 import http.client
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import attrgetter
@@ -11,23 +13,31 @@ from urllib.parse import urlsplit
 import pytest
 
 from sandbox import aws, pocketsflow
-from tests.e2e.conftest import Sandbox
+from sandbox.template import ROOT
+from tests.e2e.conftest import Sandbox, shell
 
 pytest.register_assert_rewrite("tests.hostile")
 from tests import hostile
 from tests.hostile import Answer, Case, Items, Request, Target
 
+NOTHING_BY_ITSELF = """
+from sandbox import __main__, background
+background.Background.repeat = lambda *_, **__: None
+__main__.main()
+"""
+
 
 @dataclass
 class Ledger:
-    """The sandbox's table, seen past all of its code."""
+    """The sandbox's table, seen past all of its code; without the questions to reconciliation, which come with time."""
 
     client: Any
     table: str = "sandbox-Ledger"
 
     def items(self) -> Items:
         pages = self.client.get_paginator("scan").paginate(TableName=self.table)
-        return {item["pk"]["S"]: item for page in pages for item in page["Items"]}
+        found = {item["pk"]["S"]: item for page in pages for item in page["Items"]}
+        return {pk: item for pk, item in found.items() if not pk.startswith("reconcile#")}
 
     def put_back(self, before: Items) -> None:
         """The items of `before`, and no others."""
@@ -37,6 +47,19 @@ class Ledger:
         for pk, item in before.items():
             if now.get(pk) != item:
                 self.client.put_item(TableName=self.table, Item=item)
+
+
+@pytest.fixture(scope="session")
+def shared_sandbox() -> Iterator[Sandbox]:
+    """One in which nothing happens but what is asked for: no relay and no reconciliation write between two looks."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", NOTHING_BY_ITSELF, "--port", "0"],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True, env=shell(),
+    )  # fmt: skip
+    assert process.stdout is not None
+    running = Sandbox(*re.findall(r"http\S+", process.stdout.readline()), process)
+    yield running
+    assert running.end() == 0
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,14 @@ import uuid
 
 import pytest
 
+from sandbox import purchase
 from sandbox.purchase import PurchaseFailed, buy
 from sandbox.system import Addresses
-from sandbox.template import ROOT
+from sandbox.template import PSEUDO_PARAMETERS, ROOT
 from tests.e2e.conftest import Sandbox, http, shell, start
+
+STORE = PSEUDO_PARAMETERS["AWS::StackId"].rpartition("/")[2]
+"""Names the stack in Pocketsflow's metadata: the template's STORE_ID."""
 
 
 def test_a_purchase(sandbox: Sandbox) -> None:
@@ -54,7 +58,7 @@ def test_the_six_fields_reach_pocketsflow(sandbox: Sandbox) -> None:
             if given is full
             else f"{page}?order_id={order_id}",
             "cancelUrl": f"{sandbox.shop}/cancel.html?order_id={order_id}",
-            "metadata": {**given.get("metadata", {}), "external_order_id": order_id},
+            "metadata": {**given.get("metadata", {}), "external_order_id": order_id, "pocketsflow_store": STORE},
         }
         expected |= {name: given[name] for name in ("customerEmail", "discountCode") if name in given}
         assert session["request"] == expected
@@ -157,7 +161,7 @@ def test_pocketsflow_fails(sandbox: Sandbox, fault: dict[str, object], status: i
 
 def test_a_foreign_host_header_is_refused(sandbox: Sandbox) -> None:
     """No page that resolves its own name to 127.0.0.1 reads the sandbox; localhost may."""
-    for url in (sandbox.shop, sandbox.api, sandbox.pocketsflow):
+    for url in (sandbox.shop, sandbox.api, sandbox.pocketsflow, _aws_url(sandbox)):
         port = url.rpartition(":")[2]
         assert http.get(url, headers={"Host": f"evil.example:{port}"}, timeout=15).status_code == 421
         assert http.get(f"http://localhost:{port}", timeout=15).status_code != 421
@@ -166,7 +170,7 @@ def test_a_foreign_host_header_is_refused(sandbox: Sandbox) -> None:
 def test_pages_of_other_machines_are_refused(sandbox: Sandbox) -> None:
     """A browser lets any page send simple requests to 127.0.0.1: none reaches a control, a payment page or AWS."""
     foreign = {"Origin": "https://evil.example", "Content-Type": "text/plain"}
-    moto = re.search(r"AWS_ENDPOINT_URL=(\S+)", sandbox.environment_of_a_function())[1]  # type: ignore[index]
+    moto = _aws_url(sandbox)
     for method, url in (
         ("POST", f"{sandbox.pocketsflow}/_sandbox/faults"),
         ("GET", f"{sandbox.pocketsflow}/_sandbox/deliveries"),
@@ -216,12 +220,13 @@ def test_the_logs_of_the_functions(sandbox: Sandbox) -> None:
 def test_ctrl_c_ends_everything() -> None:
     """Exit code 0, every port free again, no process left."""
     running = start("--port", "0")
+    urls = (running.shop, running.api, running.pocketsflow, _aws_url(running))
     children = subprocess.run(
         ["ps", "-o", "pid=", "--ppid", str(running.process.pid)], capture_output=True, text=True, check=True
     ).stdout.split()
     assert len(children) >= 2
     assert running.end() == 0
-    for url in (running.shop, running.api, running.pocketsflow):
+    for url in urls:
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", int(url.rpartition(":")[2]))) != 0
     alive = subprocess.run(["ps", "-o", "pid=", "-p", ",".join(children)], capture_output=True, text=True, check=False)
@@ -229,8 +234,8 @@ def test_ctrl_c_ends_everything() -> None:
 
 
 def test_once(sandbox: Sandbox) -> None:
-    """`--once` buys, tells it line by line, and exits 0; --port moves all three."""
-    port = _three_free_ports()
+    """`--once` buys, tells it line by line to the event on the bus, and exits 0; --port moves all four."""
+    port = _four_free_ports()
     told = subprocess.run(
         [sys.executable, "-m", "sandbox", "--once", "--port", str(port)],
         cwd=ROOT, env=shell(), capture_output=True, text=True, timeout=60, check=False,
@@ -243,6 +248,9 @@ def test_once(sandbox: Sandbox) -> None:
         "signed over the raw body",
         '"outcome": "settled"',
         '"status": "paid"',
+        "order.paid from pocketsflow.sandbox",
+        '"sku": "course"',
+        f"aws http://127.0.0.1:{port + 3}\n",
     ):
         assert step in told.stdout
 
@@ -309,13 +317,26 @@ def test_a_purchase_whose_webhook_is_lost_fails(sandbox: Sandbox) -> None:
     """The narrated purchase does not claim what the delivery log denies."""
     sandbox.faults(drop=True)
     with pytest.raises(PurchaseFailed, match="the webhook was answered None"):
-        buy(Addresses(sandbox.shop, sandbox.api, sandbox.pocketsflow), {"sku": "course"})
+        buy(Addresses(sandbox.shop, sandbox.api, sandbox.pocketsflow, "nowhere"), {"sku": "course"})
 
 
-def test_a_port_that_is_none() -> None:
-    """A clear word, no traceback."""
+def test_a_purchase_without_its_event_fails(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An order that is paid and told to nobody is no success."""
+    monkeypatch.setattr(purchase, "_BUS_SECONDS", 0.5)
+    faults = f"{sandbox.api}/_sandbox/faults"
+    http.post(faults, json={"events": {"kind": "down", "seconds": 60}}, timeout=15).raise_for_status()
+    try:
+        with pytest.raises(PurchaseFailed, match=r"no order\.paid came on the bus"):
+            buy(Addresses(sandbox.shop, sandbox.api, sandbox.pocketsflow, "nowhere"), {"sku": "course"})
+    finally:
+        http.post(faults, json={}, timeout=15).raise_for_status()
+
+
+@pytest.mark.parametrize("port", ["65533", "-1", "x", "8000.0"])
+def test_a_port_that_is_none(port: str) -> None:
+    """A clear word, no traceback; three more must have room behind it."""
     told = subprocess.run(
-        [sys.executable, "-m", "sandbox", "--port", "65535"],
+        [sys.executable, "-m", "sandbox", "--port", port],
         cwd=ROOT, env=shell(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert told.returncode == 2
@@ -323,10 +344,14 @@ def test_a_port_that_is_none() -> None:
     assert "Traceback" not in told.stderr
 
 
-def _three_free_ports() -> int:
-    """A port that is free together with its two neighbours."""
+def _aws_url(sandbox: Sandbox) -> str:
+    return re.search(r"AWS_ENDPOINT_URL=(\S+)", sandbox.environment_of_a_function())[1]  # type: ignore[index]
+
+
+def _four_free_ports() -> int:
+    """A port that is free together with its three neighbours."""
     for base in range(20_000, 60_000, 7):
-        sockets = [socket.socket() for _ in range(3)]
+        sockets = [socket.socket() for _ in range(4)]
         try:
             for offset, probe in enumerate(sockets):
                 probe.bind(("127.0.0.1", base + offset))
@@ -337,4 +362,4 @@ def _three_free_ports() -> int:
         finally:
             for probe in sockets:
                 probe.close()
-    raise AssertionError("no three free ports in a row")
+    raise AssertionError("no four free ports in a row")

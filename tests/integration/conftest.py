@@ -15,13 +15,15 @@ from sandbox.worker import lambda_environment
 from tests.conftest import Aws, Provider, template
 from tests.dynalite import dynalite
 from tests.environments import Environments, Kill, Run, operation
+from tests.integration.outages import Outages, Told, outages_of
 from tests.payloads import NOW, PRODUCT, delivery, http_event
+from tests.world import World, world
 
 COURSE = "000000000000000000c0ffee"
 """What the sample catalogue's course is at Pocketsflow."""
 
 pytest.register_assert_rewrite("tests.integration.ledger_model")
-from tests.integration.ledger_model import Clock
+from tests.integration.ledger_model import SECONDS, Clock
 
 
 @pytest.fixture
@@ -45,7 +47,9 @@ def open_order(**item: Any) -> str:
 @pytest.fixture
 def wire(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Requests that leave for AWS and Pocketsflow, tries included, in order."""
-    from payments import ledger, pocketsflow, secrets
+    import relay
+    import webhook
+    from payments import pocketsflow, secrets, table
 
     sent: list[str] = []
     post = pocketsflow._http.send
@@ -57,7 +61,7 @@ def wire(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         sent.append(f"{request.method} {request.path_url}")
         return post(request, **options)
 
-    clients = [ledger._client, secrets._client]
+    clients: list[Any] = [table.client, secrets._client, webhook._queue, relay._bus]
     for client in clients:
         client.meta.events.register_first("before-send", note)
     monkeypatch.setattr(pocketsflow._http, "send", note_and_send)
@@ -124,8 +128,9 @@ def deployment(running: Deployment) -> Deployment:
 
 
 @contextmanager
-def deployed(dynamodb_url: str | None = None) -> Iterator[Deployment]:
-    """The sandbox's stage: its clients have patience, and nothing here is about time."""
+def deployed(dynamodb_url: str | None = None, api: Any = None) -> Iterator[Deployment]:
+    """The sandbox's stage, with patience: nothing here is about time. `api` is a WSGI application in the provider's
+    place."""
     with ExitStack() as stack:
 
         def serve(application: Any) -> str:
@@ -141,15 +146,16 @@ def deployed(dynamodb_url: str | None = None) -> Iterator[Deployment]:
         aws.fill_secrets(stage, moto_url)
         if dynamodb_url:
             aws.create_tables(stage, dynamodb_url)
-        addresses = {
+        environment = {
+            "PATIENCE": "20",
             "AWS_ENDPOINT_URL": moto_url,
             "AWS_ENDPOINT_URL_DYNAMODB": dynamodb_url or moto_url,
-            "POCKETSFLOW_URL": serve(provider),
+            "POCKETSFLOW_URL": serve(api or provider),
         }
         functions = {}
         for function in template(Stage="sandbox", Mode="live").functions()[-1:] + stage.functions():  # with preflight
             module = function.handler.partition(".")[0]
-            functions[module] = Environments(module, {**lambda_environment(function), **addresses})
+            functions[module] = Environments(module, {**lambda_environment(function), **environment})
             stack.callback(functions[module].close)
         ledger_url = dynamodb_url or moto_url
         ledger = aws.client("dynamodb", ledger_url)
@@ -158,11 +164,35 @@ def deployed(dynamodb_url: str | None = None) -> Iterator[Deployment]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The functions' time, which stands still until a test lets it pass."""
+    """The functions' time, which stands still until a test lets it pass. No ledger is given up for a busy machine."""
     import checkout
     import webhook
 
     clock = Clock()
     for module in (webhook, checkout):
         monkeypatch.setattr(module, "datetime", clock)
+    monkeypatch.setattr(webhook, "LEDGER_SECONDS", SECONDS)
     return clock
+
+
+@pytest.fixture
+def shop(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A shop whose first reconciliation has been; five minutes later."""
+    with world(cloud, monkeypatch, NOW) as made:
+        made.reconcile()
+        made.requests.clear()
+        made.clock.passes(minutes=5)
+        yield made
+
+
+@pytest.fixture
+def outages(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outages]:
+    """The shop's AWS, which does as the test says."""
+    with outages_of(shop, monkeypatch) as made:
+        yield made
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
+    """What the functions print."""
+    return Told(monkeypatch, capsys)

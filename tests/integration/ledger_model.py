@@ -12,19 +12,26 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any, Literal
 
+import botocore.endpoint
+import pytest
+from botocore.awsrequest import AWSResponse
 from hypothesis import settings
+from moto.core.botocore_stubber import MockRawResponse
+from moto.core.models import botocore_stubber
 from moto.dynamodb.models import dynamodb_backends
 
 import webhook
-from payments import events, ledger, orders
+from payments import events, ledger, orders, table
 from payments.catalogue import Item
 from sandbox import aws
 from sandbox.template import PSEUDO_PARAMETERS
 from sandbox.worker import Context
 from tests import conftest
 from tests.conftest import Aws
+from tests.environments import operation
 from tests.payloads import (
     NOW,
     PRODUCT,
@@ -38,6 +45,7 @@ from tests.payloads import (
 
 EXAMPLES = settings(conftest.EXAMPLES, max_examples=50)
 """One ledger serves all examples of a test: each begins by emptying it."""
+LEDGER, QUEUE = "dynamodb UpdateItem", "sqs SendMessage"
 SECONDS = 60
 """For one invocation: nothing here is about time, and a busy machine pauses."""
 
@@ -69,6 +77,17 @@ OWN_NAMES = {
     "subscription": "customer.subscription.created",
 }
 NAMES = [*OWN_NAMES.values(), "customer.subscription.updated", "review.created", ""]
+STATES: dict[str, tuple[str | None, dict[str, Any]]] = {
+    "active": ("active", {}),
+    "in trial": ("trialing", {"status": "trial"}),
+    "paused": ("paused", {"paused": True}),
+    "late": ("past_due", {"status": "unpaid"}),
+    "ended": ("ended", {"status": "canceled", "active": False}),
+    "contradicting itself": (None, {"active": False}),
+    "unheard of": (None, {"status": "incomplete"}),
+}
+"""What a signed subscriptionCustomer may look like, and the state that it tells."""
+LIVE = ("active", "trialing")
 
 
 @dataclass(frozen=True)
@@ -86,7 +105,8 @@ class Said:
     currency: str = "usd"
     refund: str = "ref1"
     status: str = "succeeded"
-    live: bool = True
+    looks: str = "active"
+    """Of a subscription: one of STATES."""
     wording: int = 0
     large: bool = False
 
@@ -100,7 +120,7 @@ class Said:
             case "refund":
                 content = refunded(claimed, self.payment, self.refund, self.amount, self.status)
             case "subscription":
-                content = subscribed(claimed, self.payment, self.product, active=self.live)
+                content = subscribed(claimed, self.payment, self.product, **STATES[self.looks][1])
         if self.shape == "sale and refund":
             content["refund"] = refunded(claimed, self.payment, self.refund, self.amount, self.status)["refund"]
         content |= {"event": self.event, "webhookId": f"wh_{self.wording}"}
@@ -118,12 +138,24 @@ class Said:
             case ("sale", "order.completed"):
                 return f"pay#{safe(self.payment)}"
             case ("sale", "order.refunded"):
-                return f"claim#{safe(self.payment)}"
+                return f"claim#{safe(self.payment)}#refund"
             case ("refund" | "sale and refund", "order.refunded"):
                 return f"ref#{safe(self.payment)}#{safe(self.refund)}#{self.status.lower()}"
-            case ("subscription", "customer.subscription.created") if self.live and self.whose in ("ours", "unknown"):
+            case ("subscription", "customer.subscription.created") if self.begins:
                 return f"sub#{safe(self.payment)}"
         return None
+
+    @property
+    def begins(self) -> bool:
+        """A subscription that was paid for an order of ours, or for one that looks like it."""
+        return STATES[self.looks][0] in LIVE and self.whose in ("ours", "unknown")
+
+    def state(self, name: str) -> str | None:
+        """What a subscription is said to be, when this body is delivered under a name and is no payment."""
+        is_told = self.shape == "subscription" and name.startswith("customer.subscription.")
+        if not is_told or self.event not in (None, name) or self.fact(name):
+            return None
+        return STATES[self.looks][0]
 
 
 def safe(text: str) -> str:
@@ -161,6 +193,8 @@ class Page:
     item: Item | None = None
     opened_at: str = ""
     facts: dict[str, Fact] = field(default_factory=dict)
+    waits_since: str | None = None
+    """When a webhook last told something of this payment that belongs to no order."""
 
     def fits(self, fact: str) -> bool:
         said, item = self.facts[fact].said, self.item
@@ -214,26 +248,40 @@ def money(amount: float) -> Decimal:
     return Decimal(str(amount))
 
 
+@dataclass
+class Subscription:
+    """What is known of one: the latest that was said, but for its end, after which nothing is heard."""
+
+    state: str
+    said: Said
+    at: str
+    times: int
+
+
 class Book:
     """Everything that the ledger must know."""
 
     def __init__(self) -> None:
         self.orders: dict[str, Page] = {}
         self.sales: dict[str, Page] = {}
+        self.subscriptions: dict[str, Subscription] = {}
         self.signed: set[bytes] = set()
         self.arrivals: Counter[bytes] = Counter()
         """Of bodies that are no fact."""
+        self.asked_at: str | None = None
+        """When somebody last asked for a reconciliation."""
 
     def open(self, order_id: str, item: Item, at: str) -> None:
         assert order_id not in self.orders
         self.orders[order_id] = Page(item, at)
 
-    def receive(self, said: Said, name: str, order_id: str, at: str) -> str:
+    def receive(self, said: Said, name: str, order_id: str, at: str, source: str = "webhook") -> str:
         """What must be answered to a body that comes under a name, which changes what is known."""
         body, fact = said.about(order_id), said.fact(name)
         self.signed.add(body)
         if fact is None:
             self.arrivals[body] += 1
+            self._follow(said, name, at)
             return "recorded"
         is_ours = said.whose == "ours" and order_id in self.orders
         page = self.orders[order_id] if is_ours else self.sales.setdefault(safe(said.payment), Page())
@@ -242,7 +290,17 @@ class Book:
         if len(page.facts) >= ledger.MAX_FACTS + (ledger.MAX_MORE_PAYMENTS if is_payment(fact) else 0):
             return "recorded"
         page.facts[fact] = Fact(said, body, at)
+        if not is_ours and source == "webhook":
+            page.waits_since = at
         return page.outcome(fact)
+
+    def _follow(self, said: Said, name: str, at: str) -> None:
+        if (state := said.state(name)) is None:
+            return
+        identity = safe(said.payment)
+        before = self.subscriptions.get(identity)
+        if before is None or before.state != "ended":
+            self.subscriptions[identity] = Subscription(state, said, at, before.times + 1 if before else 1)
 
     def keep(self, body: bytes) -> None:
         """A signed body that is no fact, or could not be written as one."""
@@ -287,17 +345,26 @@ def facts_in(item: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def assert_ledger_holds(book: Book, items: dict[str, dict[str, Any]]) -> None:
-    """The same orders, the same facts in the same words, and every signed body, but none that was not signed."""
+    """The same orders, the same facts in the same words, the same subscriptions, and every signed body, but none that
+    was not signed."""
     raw = {pk: item for pk, item in items.items() if pk.startswith("raw#")}
     pages = {f"order#{order_id}": page for order_id, page in book.orders.items()}
     pages |= {f"sale#{payment}": page for payment, page in book.sales.items() if page.facts}
-    assert {pk for pk in items if not pk.startswith(("raw#", "idem#"))} == pages.keys()
+    followed = {f"subscription#{identity}": known for identity, known in book.subscriptions.items()}
+    others = {"reconcile#asked"} if book.asked_at else set()
+    assert {pk for pk in items if not pk.startswith(("raw#", "idem#"))} == {*pages, *followed, *others}
+    for pk in others:
+        assert items[pk] == {"pk": pk, "asked_at": book.asked_at}
+    for pk, known in followed.items():
+        _assert_followed(items[pk], known)
     inline = set()
     for pk, page in pages.items():
         item = items[pk]
         facts = facts_in(item)
         assert facts.keys() == page.facts.keys()
         assert item["rev"] == len(facts)
+        waits = {"awaits": "api", "since": page.waits_since} if page.waits_since else {}
+        assert {name: item[name] for name in ("awaits", "since") if name in item} == waits
         assert ("open_day" in item) is (page.item is not None and not any(map(is_payment, page.facts)))
         for name, fact in facts.items():
             body = fact["raw"] if "raw" in fact else raw[fact["raw_item"]]["body"]
@@ -311,6 +378,21 @@ def assert_ledger_holds(book: Book, items: dict[str, dict[str, Any]]) -> None:
     assert {item["body"] for item in raw.values()} >= book.arrivals.keys()
 
 
+def _assert_followed(item: dict[str, Any], known: Subscription) -> None:
+    told = {
+        "state": known.state,
+        "product_id": known.said.product,
+        "cancel_at_period_end": False,
+        "customer_email": "buyer@example.com",
+        "mode": "test",
+        "source": "webhook",
+        "at": known.at,
+        **({"ended_at": known.at} if known.state == "ended" else {}),
+    }
+    assert {name: value for name, value in item.items() if name not in ("pk", "rev")} == told
+    assert item["rev"] >= known.times  # a write that was sent twice counts twice
+
+
 @contextmanager
 def first_answer_is_lost(lost: bool = True) -> Iterator[None]:
     """DynamoDB writes, but botocore does not hear of it and sends the same again."""
@@ -318,12 +400,32 @@ def first_answer_is_lost(lost: bool = True) -> Iterator[None]:
     def send_again(attempts: int, **_: Any) -> float | None:
         return 0 if lost and attempts == 1 else None
 
-    hooks = ledger._client.meta.events
+    hooks = table.client.meta.events
     hooks.register_first("needs-retry.dynamodb.UpdateItem", send_again)
     try:
         yield
     finally:
         hooks.unregister("needs-retry.dynamodb.UpdateItem", send_again)
+
+
+@contextmanager
+def down(*operations: str, times: int | None = None) -> Iterator[None]:
+    """AWS answers these with an error of its own, at first or always; each as in "dynamodb UpdateItem". Nobody waits
+    between two tries."""
+    moto, failed = type(botocore_stubber), 0
+    answer = moto.__call__
+
+    def fail(self: Any, event_name: str, request: Any, **more: Any) -> Any:
+        nonlocal failed
+        if operation(request) in operations and (times is None or failed < times):
+            failed += 1
+            return AWSResponse(request.url, 500, {}, MockRawResponse(b"{}"))
+        return answer(self, event_name, request, **more)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moto, "__call__", fail)
+        patch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None))
+        yield
 
 
 def deliver(body: bytes, name: str) -> str:
@@ -336,7 +438,7 @@ def deliver(body: bytes, name: str) -> str:
 def found_by_the_api(body: bytes, name: str, now: datetime) -> str:
     """The same from a list of orders: the ledger is told without a webhook."""
     fact = events.parse(body, name)
-    assert not isinstance(fact, events.Unknown)
+    assert isinstance(fact, events.Payment | events.Refund | events.Claim)
     return ledger.record(fact, body, now, source="api")
 
 

@@ -19,7 +19,7 @@ from moto.core.models import botocore_stubber
 
 import checkout
 import webhook
-from payments import ledger, orders, pocketsflow, secrets, telemetry
+from payments import ledger, orders, pocketsflow, secrets, table, telemetry
 from payments.catalogue import Item
 from sandbox.worker import Context
 from tests.conftest import Aws, Provider
@@ -49,6 +49,11 @@ def ask(content: Any = None, **headers: str) -> tuple[int, dict[str, Any]]:
 
 def _event(raw: bytes, **headers: str) -> dict[str, Any]:
     return http_event("POST /checkout", raw, **{"content_type": "application/json", **headers})
+
+
+def ours(order_id: str) -> dict[str, str]:
+    """What we add to the metadata."""
+    return {"external_order_id": order_id, "pocketsflow_store": "00000000-0000-4000-8000-000000000000"}
 
 
 def status(order_id: str) -> tuple[int, dict[str, Any]]:
@@ -117,7 +122,8 @@ def test_the_order_is_pending_before_pocketsflow_is_asked(
 
 
 def test_the_six_fields_of_the_guide(cloud: Aws, provider: Provider) -> None:
-    """Each reaches Pocketsflow unchanged; our order id is added to the addresses and the metadata."""
+    """Each reaches Pocketsflow unchanged; our order id is added to the addresses and the metadata, and the stack's own
+    id to the metadata."""
     code, created = ask(
         {
             "productId": PRODUCT,
@@ -137,7 +143,7 @@ def test_the_six_fields_of_the_guide(cloud: Aws, provider: Provider) -> None:
             "cancelUrl": f"https://shop.example:443/cart?order_id={order_id}",
             "customerEmail": "jané+tag@example.com",
             "discountCode": "SAVE 10%",
-            "metadata": {"cart": "7", "note": "ünïcode ✓", "external_order_id": order_id},
+            "metadata": {"cart": "7", "note": "ünïcode ✓", **ours(order_id)},
         }
     ]
 
@@ -151,7 +157,7 @@ def test_fields_that_are_not_given_are_absent(cloud: Aws, provider: Provider) ->
             "productId": PRODUCT,
             "successUrl": f"https://shop.example/thank-you?order_id={order_id}",
             "cancelUrl": f"https://shop.example/cart?order_id={order_id}",
-            "metadata": {"external_order_id": order_id},
+            "metadata": ours(order_id),
         }
     ]
 
@@ -286,7 +292,7 @@ def test_two_transactions_that_collide(cloud: Aws, provider: Provider, monkeypat
 
     event = _event(json.dumps({"productId": PRODUCT}).encode(), idempotency_key=KEY)
     secrets.read(checkout.API_KEY_ARN, "pk_", datetime.now(UTC))  # known, so that moto answers nothing here
-    hooks = ledger._client.meta.events
+    hooks = table.client.meta.events
     hooks.register_first("before-send.dynamodb.TransactWriteItems", collide)
     try:
         with monkeypatch.context() as patch:
@@ -372,13 +378,71 @@ def test_pocketsflow_gives_no_usable_session(
     found, problem = answered(answer)
     assert (found, problem["code"]) == (status_code, code)
     assert ("retry-after" in answer["headers"]) == (status_code == 503)
-    assert len(provider.received) == 1
+    assert len(provider.received) == (2 if code == "pocketsflow_busy" else 1)
     [order] = pending(cloud)
     assert order["checkout_error"]["S"] == code
     index = cloud.dynamodb.scan(TableName=cloud.table, IndexName="pending")["Items"]
     assert [entry["checkout_error"]["S"] for entry in index] == [code]
     assert API_KEY not in json.dumps(answer) + log.getvalue() + json.dumps(order)
     assert '"ERROR"' in log.getvalue()
+
+
+def test_a_429_is_tried_once_more(cloud: Aws, provider: Provider, log: io.StringIO) -> None:
+    """It has made no session: after a moment that differs from buyer to buyer the same request is sent again, for the
+    same order, and nobody hears of it."""
+    pauses = []
+    for _ in range(20):
+        provider.at_first = [429]
+        code, created = ask({"productId": PRODUCT, "metadata": {"cart": "7"}})
+        assert code == 201
+        first, second = provider.received
+        assert first == second
+        assert first["metadata"] == {"cart": "7", **ours(created["orderId"])}
+        [order] = pending(cloud)
+        assert "checkout_error" not in order
+        pauses += provider.pauses
+        provider.received.clear()
+        provider.pauses.clear()
+        cloud.clear()
+    assert len(set(pauses)) == 20
+    assert all(0.3 <= pause <= 0.8 for pause in pauses)
+    assert '"ERROR"' not in log.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("second", "code"), [(429, "pocketsflow_busy"), (500, "pocketsflow_failed"), (400, "pocketsflow_refused")]
+)
+def test_a_second_try_is_the_last(cloud: Aws, provider: Provider, second: int, code: str) -> None:
+    """What it is answered is what the buyer hears."""
+    provider.at_first = [429, second]
+    assert ask()[1]["code"] == code
+    assert len(provider.received) == 2
+
+
+@pytest.mark.parametrize("first", [500, 503, 400, 401, 302])
+def test_nothing_but_a_429_is_tried_again(cloud: Aws, provider: Provider, first: int) -> None:
+    """Whatever else went wrong, a session may have been made: a second one could be paid too."""
+    provider.at_first = [first]
+    assert ask()[0] == 502
+    assert (len(provider.received), provider.pauses) == (1, [])
+
+
+def test_a_second_try_has_what_is_left_of_the_time(
+    cloud: Aws, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both tries and the pause between them take no longer than one."""
+    given: list[float] = []
+    send = pocketsflow._send
+
+    def note(api_key: str, method: str, path: str, seconds: float, options: Any) -> Any:
+        given.append(seconds)
+        return send(api_key, method, path, seconds, options)
+
+    monkeypatch.setattr(pocketsflow, "_send", note)
+    provider.at_first, provider.headers = [429], {"Retry-After": "1"}
+    assert ask()[0] == 201
+    assert given[0] == pocketsflow.WAIT_SECONDS
+    assert 0 < given[1] <= pocketsflow.WAIT_SECONDS - 1
 
 
 @pytest.mark.parametrize("status_code", [400, 404, 422])
@@ -501,7 +565,7 @@ def test_the_ledger_is_out_of_reach(cloud: Aws, provider: Provider, monkeypatch:
         raise botocore.exceptions.ReadTimeoutError(endpoint_url="https://dynamodb")
 
     for name in ("put_item", "get_item"):
-        monkeypatch.setattr(ledger._client, name, unreachable)
+        monkeypatch.setattr(table.client, name, unreachable)
     assert ask()[1]["code"] == "ledger_unavailable"
     assert status(orders.new_id(datetime.now(UTC)))[0] == 503
     assert provider.received == []

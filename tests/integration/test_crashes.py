@@ -16,7 +16,7 @@ from werkzeug.wrappers import Request, Response
 
 from sandbox.servers import Server
 from tests.integration.conftest import COURSE, Deployment, outcomes, signed
-from tests.payloads import OTHER_PRODUCT, asking, http_event, new_key, paid, refunded, unknown
+from tests.payloads import OTHER_PRODUCT, asking, http_event, new_key, paid, refunded, subscribed, unknown
 
 SIDES: tuple[Literal["before"], Literal["after"]] = ("before", "after")
 
@@ -58,6 +58,13 @@ DELIVERIES = {
         "redelivered",
         [SECRET, WRITE, WRITE],
         earlier=[lambda ours: paid(ours, product=COURSE)],
+    ),
+    "refund of no order": Delivery(lambda ours: refunded(None, f"of-{ours}"), "recorded", [SECRET, WRITE]),
+    "change of a subscription": Delivery(
+        lambda ours: {**subscribed(ours, f"of-{ours}", status="past_due"), "event": "customer.subscription.updated"},
+        "recorded",
+        [SECRET, WRITE, WRITE],
+        once_written="recorded",
     ),
     "other event": Delivery(
         lambda ours: {"event": "review.created", "of": ours}, "recorded", [SECRET, WRITE], once_written="recorded"
@@ -208,11 +215,14 @@ def _event(scenario: Delivery, order_id: str) -> dict[str, Any]:
 
 
 def _traces(deployment: Deployment, order_id: str) -> str:
-    """What the ledger holds of an order, without its id, its times, and how often a raw body arrived."""
+    """What the ledger holds of an order, without its id, its times, and how often a raw body arrived or a subscription
+    was told."""
     mine = {}
     for pk, item in deployment.items().items():
         for entry in item.pop("arrivals", {"L": []})["L"][1:]:
             assert entry["M"].keys() == {"at", "reason", "event", "sent_at"}
+        if pk.startswith("subscription#"):
+            del item["rev"]
         text = json.dumps(item, sort_keys=True, default=lambda raw: bytes(raw).decode())
         if order_id[:-6] in text:  # an unknown order's id has another end
             mine[pk] = text.replace(order_id, "ORDER").replace(order_id[:-6], "ORDER")

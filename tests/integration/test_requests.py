@@ -10,6 +10,7 @@ from payments import ledger, pocketsflow
 from sandbox.worker import Context
 from tests.conftest import Aws, Provider
 from tests.integration.conftest import open_order
+from tests.integration.ledger_model import Clock, down
 from tests.payloads import (
     OTHER_PRODUCT,
     SECRET,
@@ -27,6 +28,7 @@ from tests.payloads import (
 
 LARGE = {"padding": "x" * ledger.MAX_INLINE_BODY}
 UPDATE, PUT, GET = "dynamodb UpdateItem", "dynamodb PutItem", "dynamodb GetItem"
+SEND = "sqs SendMessage"
 BOTH, SECRETS = "dynamodb TransactWriteItems", "secretsmanager GetSecretValue"
 SESSION = "POST /checkout/sessions"
 
@@ -81,10 +83,30 @@ def test_invariant_3_requests_of_a_delivery(
 
 
 def test_requests_of_a_subscription(cloud: Aws, order_id: str, wire: list[str]) -> None:
-    """The same one."""
+    """The same one for its beginning; a change of it is kept word for word, and known of the subscription: two."""
+    deliver({"event": "warm"})
+    for name, state, outcome, sent in [
+        ("created", {}, "settled", [UPDATE]),
+        ("created", {}, "redelivered", [UPDATE]),
+        ("updated", {"status": "past_due"}, "recorded", [UPDATE] * 2),
+        ("deleted", {"status": "canceled"}, "recorded", [UPDATE] * 2),
+        ("updated", {}, "recorded", [UPDATE] * 2),
+        ("updated", {"status": "unheard of"}, "recorded", [UPDATE]),
+    ]:
+        wire.clear()
+        assert deliver(subscribed(order_id, **state), f"customer.subscription.{name}") == outcome
+        assert wire == sent
+
+
+def test_requests_of_a_delivery_that_the_ledger_does_not_take(cloud: Aws, order_id: str, wire: list[str]) -> None:
+    """Two tries of the same write, one of the queue; taken from there it costs what a delivery costs."""
     deliver({"event": "warm"})
     wire.clear()
-    assert deliver(subscribed(order_id), "customer.subscription.created") == "settled"
+    with down(UPDATE):
+        assert deliver(paid(order_id)) == "parked"
+    assert wire == [UPDATE, UPDATE, SEND]
+    wire.clear()
+    assert cloud.unpark(webhook.handler, Context(4)) == []
     assert wire == [UPDATE]
 
 
@@ -125,11 +147,15 @@ def test_requests_of_a_checkout(cloud: Aws, provider: Provider, wire: list[str])
         wire.clear()
         assert ask(**request) == code  # type: ignore[arg-type]
         assert wire == sent
-    for status, code in ((429, "pocketsflow_busy"), (401, "pocketsflow_unauthorized"), (500, "pocketsflow_failed")):
+    for status, code, asked in (
+        (429, "pocketsflow_busy", [SESSION, SESSION]),
+        (401, "pocketsflow_unauthorized", [SESSION]),
+        (500, "pocketsflow_failed", [SESSION]),
+    ):
         provider.status = status
         wire.clear()
         assert ask(other if status == 500 else new_key()) == code
-        assert wire == [BOTH, SESSION, UPDATE]
+        assert wire == [BOTH, *asked, UPDATE]
     provider.status = 201
     wire.clear()
     assert ask(other) == "created"
@@ -153,15 +179,20 @@ def test_requests_of_a_checkout_in_progress(
     assert wire == [BOTH, UPDATE, SESSION, UPDATE]
 
 
-def test_requests_of_a_status(cloud: Aws, wire: list[str]) -> None:
-    """One read; none for what cannot be an order of this stage."""
+def test_requests_of_a_status(cloud: Aws, wire: list[str], clock: Clock) -> None:
+    """One read; none for what cannot be an order of this stage; one write, now and then, to ask for an order that
+    should have been paid by now."""
     order_id = open_order()
-    for asked, code, sent in [
-        (order_id, 200, [GET]),
-        ("ord_test_" + "0" * 26, 404, [GET]),
-        ("ord_prod_" + "0" * 26, 404, []),
-        ("x" * 10_000, 404, []),
+    for asked, seconds, code, sent in [
+        (order_id, 30, 200, [GET]),
+        ("ord_test_" + "0" * 26, 60, 404, [GET]),
+        ("ord_prod_" + "0" * 26, 0, 404, []),
+        ("x" * 10_000, 0, 404, []),
+        (order_id, 0, 200, [GET, UPDATE]),
+        (order_id, 29, 200, [GET]),
+        (order_id, 1, 200, [GET, UPDATE]),
     ]:
         wire.clear()
+        clock.passes(seconds=seconds)
         assert checkout.handler(http_event(f"GET /orders/{asked}"), Context(9))["statusCode"] == code
         assert wire == sent

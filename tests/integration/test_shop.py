@@ -5,11 +5,10 @@ import uuid
 import warnings
 from collections import Counter
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import botocore.exceptions
 import pytest
 from hypothesis import assume, settings
 from hypothesis import strategies as st
@@ -26,20 +25,25 @@ from hypothesis.stateful import (
 
 import checkout
 import webhook
-from payments import ledger, pocketsflow
+from payments import pocketsflow
 from payments.catalogue import Item
 from sandbox.worker import Context
 from tests.conftest import Aws, Provider
 from tests.integration.ledger_model import (
     EXAMPLES,
+    LEDGER,
     NAMES,
+    QUEUE,
     SECONDS,
+    STATES,
     Book,
     Clock,
+    Page,
     Said,
     Whose,
     assert_ledger_holds,
     deliver,
+    down,
     empty,
     found_by_the_api,
     is_payment,
@@ -67,6 +71,7 @@ CATALOGUE = {
     "print": Item(PRODUCT, "print", "a2", Decimal("60.00"), "usd", hold_on_difference=True),
 }
 LOCK, KEY_LIFETIME = timedelta(seconds=10), timedelta(days=1)
+OVERDUE, ASK_EVERY = timedelta(seconds=30), timedelta(seconds=30)
 CREATE_SESSION = pocketsflow.create_session
 ORDERS, SENT = Bundle("orders"), Bundle("sent")
 
@@ -95,6 +100,7 @@ class Checkouts(RuleBasedStateMachine):
         empty(cloud)
         clock.time = NOW
         provider.received.clear()
+        checkout._asked_at = datetime.min.replace(tzinfo=UTC)
         self.cloud, self.provider, self.clock, self.monkeypatch = cloud, provider, clock, monkeypatch
         self.book = Book()
         self.intents: dict[str, Intent] = {}
@@ -105,6 +111,7 @@ class Checkouts(RuleBasedStateMachine):
         self.made: list[str] = []
         self.fate = "made"
         self.read: dict[str, Any] = {}
+        self.asked_to_reconcile: datetime | None = None
         monkeypatch.setattr(pocketsflow, "create_session", self._create_session)
 
     @initialize(
@@ -237,6 +244,14 @@ class Checkouts(RuleBasedStateMachine):
             status, content = answered(checkout.handler(http_event(f"GET /orders/{order_id}"), Context(SECONDS)))
             assert status == 200
             assert content == {"orderId": order_id, "status": page.status, "updatedAt": page.updated_at}
+            self._may_have_asked(page)
+
+    def _may_have_asked(self, page: Page) -> None:
+        """A look at an order that is pending for long is a question too, once in a while."""
+        now = self.clock.time
+        is_overdue = page.status == "pending" and now - datetime.fromisoformat(page.opened_at) > OVERDUE
+        if is_overdue and (self.asked_to_reconcile is None or now - self.asked_to_reconcile >= ASK_EVERY):
+            self.asked_to_reconcile, self.book.asked_at = now, self.clock.stamp
 
     @invariant()
     def the_ledger_holds_what_was_signed(self) -> None:
@@ -271,6 +286,12 @@ class Checkouts(RuleBasedStateMachine):
 
 class Shop(Checkouts):
     """A shop in operation: what is asked for is paid, reported, reported again and refunded, or is not."""
+
+    def __init__(self, *with_what: Any) -> None:
+        super().__init__(*with_what)
+        self.cloud.clear()
+        self.parked: list[tuple[str, Said, str]] = []
+        """What was delivered and waits in the queue."""
 
     @rule(target=SENT, order_id=ORDERS, event=st.sampled_from(["order.completed", None]), large=st.booleans())
     def pay(self, order_id: str, event: str | None, large: bool) -> Any:
@@ -314,9 +335,25 @@ class Shop(Checkouts):
                 order_id, replace(paid_for, shape="refund", event=None, refund=refund, status=status, amount=amount)
             )
 
-    @rule(target=SENT, order_id=ORDERS, product=st.sampled_from([PRODUCT, OTHER_PRODUCT]), live=st.booleans())
-    def subscribe(self, order_id: str, product: str, live: bool) -> Any:
-        return self._say(order_id, Said("subscription", "ours", "sub1", None, product, live=live))
+    @rule(
+        target=SENT,
+        order_id=ORDERS,
+        product=st.sampled_from([PRODUCT, OTHER_PRODUCT]),
+        looks=st.sampled_from(["active", "active", *STATES]),
+        whose=st.sampled_from(["ours", "ours", "foreign"]),
+    )
+    def subscribe(self, order_id: str, product: str, looks: str, whose: Whose) -> Any:
+        return self._say(order_id, Said("subscription", whose, "sub1", None, product, looks=looks))
+
+    @rule(
+        target=SENT,
+        order_id=ORDERS,
+        event=st.sampled_from(["customer.subscription.updated", "customer.subscription.deleted"]),
+        looks=st.sampled_from([*STATES]),
+    )
+    def change_a_subscription(self, order_id: str, event: str, looks: str) -> Any:
+        """In any direction, as nobody numbers what is sent; only from its end there is no way back."""
+        return self._say(order_id, Said("subscription", "ours", "sub1", event, looks=looks))
 
     @rule(target=SENT, order_id=ORDERS, whose=st.sampled_from(["unknown", "foreign", "nobody's"]))
     def sell_elsewhere(self, order_id: str, whose: Whose) -> Any:
@@ -344,7 +381,7 @@ class Shop(Checkouts):
         other = replace(words, wording=wording, amount=words.amount if amount is None else amount)
         if by_api and other.fact(name):
             self.clock.passes(milliseconds=1)
-            expected = self.book.receive(other, name, order_id, self.clock.stamp)
+            expected = self.book.receive(other, name, order_id, self.clock.stamp, "api")
             assert found_by_the_api(other.about(order_id), name, self.clock.time) == expected
         else:
             self._deliver(order_id, other, name)
@@ -380,27 +417,42 @@ class Shop(Checkouts):
         self.book.keep(body)
         assert deliver(body, name) == "recorded"
 
-    @rule(delivered=SENT, always=st.booleans())
-    def the_ledger_fails(self, delivered: tuple[str, Said, str], always: bool) -> None:
-        """Once: the body is kept, but is no fact before it comes again. Always: no 2xx."""
+    @rule(delivered=SENT, times=st.sampled_from([1, 2, None]), queue_too=st.booleans())
+    def the_ledger_fails(self, delivered: tuple[str, Said, str], times: int | None, queue_too: bool) -> None:
+        """Once: nobody notices. Twice or always: the body waits in the queue, and is no fact before it comes from
+        there. The queue too: no 2xx."""
         order_id, words, name = delivered
-        body = replace(words, wording=9).about(order_id)
-        update_item, failures = ledger._client.update_item, [True] * (99 if always else 1)
-
-        def fail(**request: Any) -> Any:
-            if failures:
-                failures.pop()
-                raise botocore.exceptions.ConnectTimeoutError(endpoint_url="https://dynamodb")
-            return update_item(**request)
-
-        with self.monkeypatch.context() as patch:
-            patch.setattr(ledger._client, "update_item", fail)
-            status, answer = answered(webhook.handler(delivery(body, name), Context(SECONDS)))
-        if always:
-            assert (status, answer["code"]) == (503, "ledger_unavailable")
+        words = replace(words, wording=9)
+        if times == 1:
+            with down(LEDGER, times=1):
+                self._deliver(order_id, words, name)
+            return
+        with down(LEDGER, *([QUEUE] if queue_too else []), times=None if queue_too else times):
+            event = delivery(words.about(order_id), name)
+            status, answer = answered(webhook.handler(event, Context(SECONDS)))
+        if queue_too:
+            assert (status, answer["code"]) == (500, "ledger_unavailable")
         else:
-            self.book.keep(body)
-            assert (status, answer["outcome"]) == (200, "recorded")
+            assert (status, answer["outcome"]) == (200, "parked")
+            self.parked.append((order_id, words, name))
+
+    @precondition(lambda self: self.parked)
+    @rule(still_down=st.booleans())
+    def the_queue_is_emptied(self, still_down: bool) -> None:
+        """What is parked becomes what it would have been; while the ledger is down it stays where it is."""
+        self.clock.passes(minutes=5)
+        if still_down:
+            with down(LEDGER):
+                assert len(self.cloud.unpark(webhook.handler, Context(SECONDS))) == len(self.parked)
+            return
+        for order_id, words, name in self.parked:
+            self.book.receive(words, name, order_id, self.clock.stamp)
+        self.parked.clear()
+        assert self.cloud.unpark(webhook.handler, Context(SECONDS)) == []
+
+    @invariant()
+    def the_queue_holds_what_waits(self) -> None:
+        assert self.cloud.parked() == [words.about(order_id) for order_id, words, _ in self.parked]
 
     def _say(self, order_id: str, words: Said) -> tuple[str, Said, str]:
         """For the bundle: what was delivered, about which order, under which name."""

@@ -1,4 +1,4 @@
-"""Slow and failing DynamoDB, Secrets Manager and Pocketsflow against the time a function has.
+"""Slow and failing DynamoDB, Secrets Manager, SQS and Pocketsflow against the time a function has.
 
 By a clock of the tests' own: each try takes as long as its client lets it, and then succeeds or does not. Every
 sequence of the fates that a test names is lived through. That the clients give up when they should is tried on sockets.
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import botocore.endpoint
+import botocore.retryhandler
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ReadTimeoutError
@@ -21,12 +22,13 @@ from moto.core.models import botocore_stubber
 
 import checkout
 import webhook
-from payments import aws, ledger, pocketsflow, secrets
+from payments import aws, pocketsflow, secrets, table
 from sandbox.worker import Context
-from tests.conftest import Aws, holds, template
+from tests.conftest import Aws, holds, template, use_dynamodb
 from tests.environments import operation
 from tests.integration.conftest import open_order
-from tests.payloads import answered, asking, delivery, new_key, paid, unknown
+from tests.integration.ledger_model import LEDGER, down
+from tests.payloads import answered, asking, delivery, new_key, paid, subscribed, unknown
 
 TIMEOUT = {function.handler: function.timeout for function in template().functions()}
 Fates = tuple[str, ...]
@@ -42,7 +44,13 @@ class Weather:
     fates: Fates
     """Of the first tries; all others are slow."""
     met: list[str] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    """Services, for each try."""
     now: float = 0
+
+    def of(self, service: str) -> list[str]:
+        """What became of the tries of a service."""
+        return [fate for asked, fate in zip(self.asked, self.met, strict=True) if asked == service]
 
     def get_remaining_time_in_millis(self) -> int:
         return int((self.timeout - self.now) * 1000)
@@ -56,8 +64,10 @@ class Weather:
     def send(self, event_name: str, request: Any, **_: Any) -> Any:
         """What becomes of a try that has left; in place of moto's own hook."""
         fate = self.fates[len(self.met)] if len(self.met) < len(self.fates) else "slow"
+        service = operation(request).split()[0]
         self.met.append(fate)
-        self.sleep(aws.longest_try(operation(request).split()[0]))
+        self.asked.append(service)
+        self.sleep(aws.longest_try(service))
         if fate == "lost":
             raise ReadTimeoutError(endpoint_url=request.url)
         botocore_stubber.enabled = True
@@ -71,11 +81,12 @@ class Weather:
 @contextlib.contextmanager
 def under(weather: Weather) -> Iterator[None]:
     """A cold function in this weather."""
-    clients = [ledger._client, secrets._client]
+    clients: list[Any] = [table.client, secrets._client, webhook._queue]
     secrets._copies.clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(aws, "time", weather)
         patch.setattr(botocore.endpoint, "time", weather)
+        patch.setattr(botocore.retryhandler.random, "random", lambda: 1.0)  # its longest pause
         patch.setattr(botocore_stubber, "enabled", False)
         for client in clients:
             client.meta.events.register("before-send", weather.send)
@@ -103,14 +114,20 @@ DELIVERIES: dict[str, Callable[[str], dict[str, Any]]] = {
     "in other words": lambda ours: paid(ours, f"of-{ours}", amount=1),
     "unknown order": lambda ours: paid(unknown(ours), f"of-{ours}"),
     "large, unknown order": lambda ours: paid(unknown(ours), f"of-{ours}", padding="x" * 3_000),
+    "change of a subscription": lambda ours: {
+        **subscribed(ours, f"of-{ours}", status="past_due"),
+        "event": "customer.subscription.updated",
+    },
     "other event": lambda ours: {"event": "review.created", "of": ours},
 }
 
 
 @pytest.mark.parametrize("kind", DELIVERIES)
 def test_the_webhook_answers_in_time_in_every_weather(cloud: Aws, kind: str) -> None:
-    """Within four seconds, whatever AWS does. 200 only with the body stored; one bad try loses nothing, slow as the
-    others are; and whatever was left half done, the next delivery makes it good."""
+    """Within four seconds, whatever AWS does. 200 only with the body stored, in the ledger or in the queue; 500 only
+    when all tries of the secret were bad, or all of the queue, behind a ledger that did not take it, so that one bad
+    try loses nothing, slow as the others are; and whatever was left half done, the queue or the next delivery makes it
+    good."""
     bad = ("lost", "unheard", "failed") if kind == "payment" else ("lost", "unheard")
 
     def live(weather: Weather) -> None:
@@ -118,23 +135,67 @@ def test_the_webhook_answers_in_time_in_every_weather(cloud: Aws, kind: str) -> 
         if kind == "in other words":
             webhook.handler(delivery(paid(order_id, f"of-{order_id}")), Context(4))
         content = DELIVERIES[kind](order_id)
-        event = delivery(content, content["event"])
+        event, body = delivery(content, content["event"]), json.dumps(content).encode()
         with under(weather):
             status, told = answered(webhook.handler(event, weather))
         assert weather.now <= 4 - 0.1  # which the answer and the log may take
-        assert status == 200 or told["code"] in ("webhook_secret_unreachable", "ledger_unavailable")
-        stored = any(holds(item, json.dumps(content).encode()) for item in cloud.items().values())
-        assert stored or status == 503
+        secret, ledger, queue = (weather.of(service) for service in ("secretsmanager", "dynamodb", "sqs"))
+        parked = cloud.parked()
+        stored = any(holds(item, body) for item in cloud.items().values())
+        assert {*parked} <= {body}
+        match status, told.get("code") or told["outcome"]:
+            case 500, "webhook_secret_unreachable":
+                assert "slow" not in secret
+                assert not stored
+                assert (ledger, queue) == ([], [])
+            case 500, "ledger_unavailable":
+                assert ledger
+                assert queue
+                assert "slow" not in queue
+            case 200, "parked":
+                assert parked
+                assert queue[-1] == "slow"
+            case 200, _:
+                assert stored
+                assert queue == []
+            case unexpected:
+                pytest.fail(f"answered {unexpected}")
+        assert len(ledger) <= 4
         if len(weather.met) - weather.met.count("slow") <= 1:
-            assert stored
-            assert status == 200 or kind.startswith("large")  # two writes later its time is over
+            assert stored or parked
+            assert status == 200 or kind.startswith("large")  # two writes and the queue later its time is over
+        assert cloud.unpark(webhook.handler, Context(4)) == []
+        if status == 200:
+            assert any(holds(item, body) for item in cloud.items().values())
         assert answered(webhook.handler(event, Context(4)))[0] == 200
-        assert any(holds(item, json.dumps(content).encode()) for item in cloud.items().values())
+        assert any(holds(item, body) for item in cloud.items().values())
         facts = [name for item in cloud.items().values() for name in item if name == f"pay#of-{order_id}"]
-        assert len(facts) == (kind != "other event")
+        assert len(facts) == (kind not in ("other event", "change of a subscription"))
+        assert (f"subscription#of-{order_id}" in cloud.items()) is (kind == "change of a subscription")
         cloud.clear()
 
     assert every_weather(TIMEOUT["webhook.handler"], live, bad) > 30
+
+
+@pytest.mark.parametrize("fate", ["lost", "unheard", "failed"])
+def test_the_queue_s_messages_are_answered_in_time(cloud: Aws, fate: str) -> None:
+    """Five at once, with a ledger that does not come back: each is reported while the function still can, none is
+    parked again, and all settle when they come again."""
+    orders = [open_order() for _ in range(5)]
+    with down(LEDGER):
+        for order_id in orders:
+            assert answered(webhook.handler(delivery(paid(order_id, f"of-{order_id}")), Context(4)))[0] == 200
+    messages = cloud.parked_messages()
+    weather = Weather(TIMEOUT["webhook.handler"], (fate,) * 20)
+    with under(weather):
+        answer = webhook.handler({"Records": messages}, weather)
+    assert weather.now <= 4 - 0.1
+    assert answer == {"batchItemFailures": [{"itemIdentifier": message["messageId"]} for message in messages]}
+    assert weather.of("sqs") == []
+    assert cloud.parked_messages() == messages
+    assert cloud.unpark(webhook.handler, Context(4)) == []
+    for order_id in orders:
+        assert f"pay#of-{order_id}" in cloud.order(order_id)
 
 
 @pytest.mark.parametrize("bad", ["lost", "unheard", "failed"])
@@ -156,7 +217,7 @@ def test_a_checkout_answers_in_time_in_every_weather(
         def create_session(*_: object) -> pocketsflow.Session:
             weather.sleep(pocketsflow.WAIT_SECONDS)
             if not pocketsflow_answers:
-                raise pocketsflow.CheckoutFailed("unreachable")
+                raise pocketsflow.RequestFailed("unreachable")
             return pocketsflow.Session("cs_1", "https://pay.example")
 
         monkeypatch.setattr(pocketsflow, "create_session", create_session)
@@ -213,19 +274,39 @@ def closed() -> Iterator[str]:
 
 @pytest.mark.parametrize("outage", [silent, silent_tls, full, closed])
 @pytest.mark.parametrize(
-    ("service", "code"), [("dynamodb", "ledger_unavailable"), ("secretsmanager", "webhook_secret_unreachable")]
+    ("services", "status", "says"),
+    [
+        (("DYNAMODB",), 200, "parked"),
+        (("DYNAMODB", "SQS"), 500, "ledger_unavailable"),
+        (("SECRETS_MANAGER",), 500, "webhook_secret_unreachable"),
+        (("SQS",), 200, "settled"),
+    ],
+    ids=["ledger", "ledger and queue", "secret", "queue"],
 )
 def test_the_limits_hold_on_a_socket(
-    cloud: Aws, order_id: str, monkeypatch: pytest.MonkeyPatch, service: Any, code: str, outage: Any
+    cloud: Aws,
+    order_id: str,
+    monkeypatch: pytest.MonkeyPatch,
+    services: tuple[str, ...],
+    status: int,
+    says: str,
+    outage: Any,
 ) -> None:
     """The clients really give up when reckoned: a webhook whose AWS is silent or gone is answered within its four
-    seconds, and what was answered 503 is not in the ledger."""
+    seconds; what was parked is in the queue alone, and what was answered 500 is nowhere."""
     before = cloud.items()
     with outage() as url:
-        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{'DYNAMODB' if service == 'dynamodb' else 'SECRETS_MANAGER'}", url)
-        monkeypatch.setattr(ledger if service == "dynamodb" else secrets, "_client", aws.client(service))
+        for service in services:
+            monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", url)
+        if "DYNAMODB" in services:
+            use_dynamodb(monkeypatch, aws.client("dynamodb"))
+        if "SECRETS_MANAGER" in services:
+            monkeypatch.setattr(secrets, "_client", aws.client("secretsmanager"))
+        if "SQS" in services:
+            monkeypatch.setattr(webhook, "_queue", aws.client("sqs"))
         started = time.monotonic()
-        status, told = answered(webhook.handler(delivery(paid(order_id)), Context(4)))
+        found, told = answered(webhook.handler(delivery(paid(order_id)), Context(4)))
         assert time.monotonic() - started < 4
-    assert (status, told["code"]) == (503, code)
-    assert cloud.items() == before
+    assert (found, told.get("code") or told["outcome"]) == (status, says)
+    assert (cloud.items() == before) is (says != "settled")
+    assert cloud.parked() == ([json.dumps(paid(order_id)).encode()] if says == "parked" else [])

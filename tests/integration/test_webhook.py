@@ -55,13 +55,14 @@ def test_the_signature_is_over_the_decoded_bytes(cloud: Aws, order_id: str) -> N
 
 @pytest.mark.parametrize("encoded", [True, False])
 def test_a_body_over_the_limit(cloud: Aws, encoded: bool) -> None:
-    """256 KiB are taken, one byte more is 413, however it came."""
+    """256 KiB are taken, one byte more is 413, however it came; nothing of that is kept or parked."""
     for size, expected in ((webhook.MAX_BODY, (200, "recorded")), (webhook.MAX_BODY + 1, (413, "body_too_large"))):
         body = b"x" * size
         event = delivery(body)
         if not encoded:
             event |= {"body": body.decode(), "isBase64Encoded": False}
         assert outcome(event) == expected
+    assert (len(cloud.items()), cloud.parked()) == (1, [])
 
 
 def test_both_secrets_of_a_rotation_are_accepted(cloud: Aws, order_id: str) -> None:
@@ -126,7 +127,7 @@ def test_a_secret_never_filled(cloud: Aws, reads: list[str], monkeypatch: pytest
 
 
 def test_secrets_manager_out_of_reach_while_warm(cloud: Aws, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last good copy serves for an hour, trying again every five minutes; then 503, nothing unverified stored."""
+    """The last good copy serves for an hour, trying again every five minutes; then nobody can say what is signed."""
     secrets.read("sandbox-WebhookSecrets", "whsec_", NOW)
     down = _unreachable(monkeypatch)
     for minutes in range(60):
@@ -137,11 +138,11 @@ def test_secrets_manager_out_of_reach_while_warm(cloud: Aws, reads: list[str], m
 
 
 def test_secrets_manager_out_of_reach_while_cold(cloud: Aws, order_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """503, and nothing is stored of what could not be verified."""
+    """500, and nothing is stored or parked of what could not be verified."""
     before = cloud.items()
     down = _unreachable(monkeypatch)
-    assert outcome(delivery(paid(order_id))) == (503, "webhook_secret_unreachable")
-    assert cloud.items() == before
+    assert outcome(delivery(paid(order_id))) == (500, "webhook_secret_unreachable")
+    assert (cloud.items(), cloud.parked()) == (before, [])
     assert len(down) == secrets.TRIES
 
 

@@ -284,6 +284,7 @@ METADATA = [
     pytest.param({"k": "\U0001f600" * 500}, True, id="value_of_500_emoji"),
     pytest.param({f"{n:k>40}": "v" * 500 for n in range(20)}, True, id="all_of_the_longest"),
     pytest.param({"external_order_id": ORDER}, False, id="our_order_id_planted"),
+    pytest.param({"pocketsflow_store": "store-2"}, False, id="another_store_planted"),
     pytest.param({"external_order_id_2": "v"}, False, id="begins_with_our_order_id"),
     pytest.param({"pocketsflow_": "v"}, False, id="reserved_beginning"),
     pytest.param({"pocketsflow_x": "v"}, False, id="reserved"),
@@ -350,14 +351,15 @@ def test_errors_are_the_same_for_every_value():
 
 
 def test_all_six_fields_go_to_pocketsflow():
-    """The guide's six fields go on unchanged, with our order id in the addresses and in the metadata."""
-    assert served(EVERYTHING).for_pocketsflow(ORDER) == {
+    """The guide's six fields go on unchanged, with our order id in the addresses and in the metadata, and this stack's
+    own id beside it there."""
+    assert served(EVERYTHING).for_pocketsflow(ORDER, "store-1") == {
         "productId": PRODUCT,
         "successUrl": f"https://shop.example/done?a=1&order_id={ORDER}",
         "cancelUrl": f"http://localhost:8000/?order_id={ORDER}",
         "customerEmail": "buyer@example.com",
         "discountCode": "SPRING 10%",
-        "metadata": {"plan": "pro", "note": "é\U0001f600", "external_order_id": ORDER},
+        "metadata": {"plan": "pro", "note": "é\U0001f600", "external_order_id": ORDER, "pocketsflow_store": "store-1"},
     }
 
 
@@ -367,11 +369,11 @@ def test_what_is_not_given_does_not_go_to_pocketsflow():
         {"sku": "course"},
         {"sku": "course", "customerEmail": None, "discountCode": None, "metadata": None},
     ):
-        assert served(content).for_pocketsflow(ORDER) == {
+        assert served(content).for_pocketsflow(ORDER, "store-1") == {
             "productId": PRODUCT,
             "successUrl": f"https://shop.example/thank-you?order_id={ORDER}",
             "cancelUrl": f"https://shop.example/cart?order_id={ORDER}",
-            "metadata": {"external_order_id": ORDER},
+            "metadata": {"external_order_id": ORDER, "pocketsflow_store": "store-1"},
         }
 
 

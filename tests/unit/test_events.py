@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from payments import events, orders
-from payments.events import Payment, Refund, RefundClaim, Unknown
+from payments.events import Claim, Payment, Refund, SubscriptionChanged, Unknown
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 OURS = "ord_test_" + "01hzy7v3k4m5n6p7q8r9s0t1v2"
@@ -120,7 +120,7 @@ def test_replay_of_a_refund_as_a_payment():
 def test_replay_of_a_payment_as_a_refund():
     """A payment's body delivered as order.refunded gives no money back: at most a claim."""
     assert parse(COMPLETED, "order.refunded") == MISFIT
-    assert parse(without(COMPLETED, "event"), "order.refunded") == RefundClaim(payment_id=THEIRS, order_id=OURS)
+    assert parse(without(COMPLETED, "event"), "order.refunded") == Claim("refund", payment_id=THEIRS, order_id=OURS)
 
 
 @pytest.mark.parametrize("signed", ["", "order.refunded", 1, True, [], ["order.completed"], {}], ids=repr)
@@ -176,7 +176,7 @@ def test_the_older_form():
         email="buyer@example.com",
         confirmed=False,
     )
-    assert parse(OLDER, "order.refunded") == RefundClaim(payment_id=THEIRS, order_id=None)
+    assert parse(OLDER, "order.refunded") == Claim("refund", payment_id=THEIRS, order_id=None)
 
 
 def test_a_refund_without_a_name():
@@ -190,7 +190,7 @@ def test_a_refund_without_a_name():
 def test_refunded_without_a_refund_object(named: bool):
     """It is kept as claimed: nothing tells how much went back, and whether it did."""
     content = {**OLDER, "metadata": {"external_order_id": OURS}, **({"event": "order.refunded"} if named else {})}
-    assert parse(content, "order.refunded") == RefundClaim(payment_id=THEIRS, order_id=OURS)
+    assert parse(content, "order.refunded") == Claim("refund", payment_id=THEIRS, order_id=OURS)
 
 
 def test_a_refund_in_the_shape_of_a_payment():
@@ -238,15 +238,9 @@ def test_name_and_shape_do_not_fit(content: dict[str, Any], header: str):
     "header",
     [
         *("", "order.created", "customer.created", "product.updated", "review.created", "payment_intent.succeeded"),
-        *(
-            "customer.subscription.pause",
-            "invoice.paid",
-            "invoice.created",
-            "invoice.upcoming",
-            "ünknown",
-            "#",
-            "a" * 64,
-        ),
+        *("invoice.paid", "invoice.created", "invoice.upcoming", "ünknown", "#", "a" * 64),
+        *("order", "order.completed.", ".order.completed", "order.refunded.x", "customer.subscription"),
+        *("customer.subscription.created.x", "Customer.subscription.created", "customer..created"),
     ],
 )
 def test_other_names(header: str):
@@ -293,17 +287,123 @@ def test_a_subscription_for_our_order():
         currency=None,
         email="buyer@example.com",
         confirmed=False,
+        state="active",
+        customer_reference=CREATED.get("clientReferenceId"),
     )
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["signed_name", "no_name"])
 def test_a_trial_begins_too(named: bool):
     """A trial is a subscription that has begun; a signed name confirms it."""
-    state = {**CREATED["subscriptionCustomer"], "status": "trialing"}
-    content = {**CREATED, "subscriptionCustomer": state}
+    content = in_state(status="trialing")
     found = parse({**content, "event": SUBSCRIBED} if named else content, SUBSCRIBED)
     assert isinstance(found, Payment)
-    assert found.confirmed == named
+    assert (found.confirmed, found.state) == (named, "trialing")
+
+
+def in_state(content: dict[str, Any] = CREATED, **state: Any) -> dict[str, Any]:
+    """The beginning of our subscription, with another state; what is None is absent."""
+    customer = {**CREATED["subscriptionCustomer"], **state}
+    return {**content, "subscriptionCustomer": {name: value for name, value in customer.items() if value is not None}}
+
+
+STATES = [  # status, active, paused; what the subscription is
+    ("active", True, False, "active"),
+    ("ACTIVE", True, False, "active"),
+    ("active", None, None, "active"),
+    ("active", True, "true", "active"),
+    ("trialing", True, False, "trialing"),
+    ("trial", True, False, "trialing"),
+    ("active", True, True, "paused"),
+    ("active", False, True, "paused"),
+    ("paused", False, True, "paused"),
+    ("paused", True, False, "paused"),
+    ("past_due", True, False, "past_due"),
+    ("past_due", False, False, "past_due"),
+    ("unpaid", False, False, "past_due"),
+    ("past_due", True, True, "paused"),
+    ("canceled", False, False, "ended"),
+    ("canceled", True, False, "ended"),
+    ("canceled", True, True, "ended"),
+    ("cancelled", None, None, "ended"),
+    ("ended", False, False, "ended"),
+    ("expired", False, False, "ended"),
+    ("incomplete_expired", False, False, "ended"),
+    ("incomplete", False, False, "ended"),
+    (None, False, None, "ended"),
+    (None, False, True, "ended"),
+    # A contradiction, and what says nothing.
+    ("active", False, False, None),
+    ("trialing", False, None, None),
+    ("incomplete", True, False, None),
+    (None, True, False, None),
+    (None, None, True, None),
+    (["active"], True, False, None),
+    ("active\n", True, False, None),
+    ("", True, False, None),
+    (1, True, False, None),
+]
+
+
+@pytest.mark.parametrize(("status", "active", "paused", "state"), STATES, ids=repr)
+def test_the_state_of_a_subscription(status: Any, active: Any, paused: Any, state: str | None):
+    """Three signed fields tell it. What contradicts itself, or says nothing that is known, is nobody's state; who has
+    paused, or pays late, has not left."""
+    assert events.state(status, active, paused) == state
+
+
+@pytest.mark.parametrize(("status", "active", "paused", "state"), STATES, ids=repr)
+def test_only_a_live_subscription_begins(status: Any, active: Any, paused: Any, state: str | None):
+    """Under the name of its beginning only what is active or in trial is a payment; every other state is kept as what
+    the subscription is now, and none at all is for a person."""
+    content = in_state(status=status, active=active, paused=paused)
+    found = parse(content, SUBSCRIBED)
+    if state is None:
+        assert found == MISFIT
+    elif state in ("active", "trialing"):
+        assert isinstance(found, Payment)
+        assert found.state == state
+    else:
+        assert isinstance(found, SubscriptionChanged)
+        assert (found.state, found.order_id) == (state, OURS)
+
+
+@pytest.mark.parametrize("name", ["updated", "deleted", "paused", "", "Created"])
+@pytest.mark.parametrize(("status", "active", "paused", "state"), STATES, ids=repr)
+def test_no_other_name_begins_a_subscription(name: str, status: Any, active: Any, paused: Any, state: str | None):
+    """Whatever its name says, what is signed is the state; and a live one under another name than `created` settles
+    nothing, whichever order it names."""
+    content = in_state(status=status, active=active, paused=paused)
+    found = parse(content, f"customer.subscription.{name}")
+    if state is None:
+        assert found == MISFIT
+    else:
+        assert isinstance(found, SubscriptionChanged)
+        assert (found.state, found.order_id) == (state, OURS)
+
+
+def test_a_change_of_a_subscription():
+    """Its ids and the buyer are read, each where it is signed; the period is not: no source shows it in a webhook."""
+    content = in_state(status="canceled", active=False, cancelAtPeriodEnd=True)
+    assert parse({**content, "clientReferenceId": "member-7"}, "customer.subscription.deleted") == SubscriptionChanged(
+        id=CREATED["subscriptionCustomerId"],
+        state="ended",
+        order_id=OURS,
+        product_id=CREATED["subscription"]["id"],
+        cancel_at_period_end=True,
+        period_start=None,
+        period_end=None,
+        customer_reference="member-7",
+        email="buyer@example.com",
+    )
+
+
+@pytest.mark.parametrize("flag", [None, False, "true", 1, [True]], ids=repr)
+def test_a_subscription_that_goes_on(flag: Any):
+    """That it ends with its period must be said by `true`, and by nothing like it."""
+    found = parse(in_state(cancelAtPeriodEnd=flag), "customer.subscription.updated")
+    assert isinstance(found, SubscriptionChanged)
+    assert found.cancel_at_period_end is False
 
 
 @pytest.mark.parametrize(
@@ -316,33 +416,56 @@ def test_a_trial_begins_too(named: bool):
         pytest.param({**CREATED, "metadata": None}, id="metadata_is_null"),
         pytest.param({**CREATED, "metadata": json.dumps({"external_order_id": OURS})}, id="metadata_is_text"),
         pytest.param({**without(CREATED, "metadata"), "clientReferenceId": OURS}, id="only_a_client_reference"),
-        pytest.param(DELETED, id="deleted"),
-        pytest.param({**CREATED, "subscriptionCustomer": {"status": "active", "active": False}}, id="inactive"),
-        pytest.param({**CREATED, "subscriptionCustomer": {"status": "active", "active": "true"}}, id="active_is_text"),
-        pytest.param({**CREATED, "subscriptionCustomer": {"status": "active", "active": 1}}, id="active_is_1"),
-        pytest.param({**CREATED, "subscriptionCustomer": {"status": "past_due", "active": True}}, id="past_due"),
-        pytest.param({**CREATED, "subscriptionCustomer": {"status": "incomplete", "active": True}}, id="incomplete"),
-        pytest.param({**CREATED, "subscriptionCustomer": {"active": True}}, id="no_status"),
+    ],
+)
+def test_a_subscription_of_no_order_of_ours(content: dict[str, Any]):
+    """It pays for nothing here, and is followed: it may be one that was sold without a checkout of ours."""
+    found = parse(content, SUBSCRIBED)
+    assert isinstance(found, SubscriptionChanged)
+    assert (found.id, found.state, found.order_id) == (CREATED["subscriptionCustomerId"], "active", None)
+
+
+@pytest.mark.parametrize("header", [SUBSCRIBED, "customer.subscription.updated", "customer.subscription.deleted"])
+@pytest.mark.parametrize(
+    "content",
+    [
         pytest.param(without(CREATED, "subscriptionCustomer"), id="no_state"),
+        pytest.param({**CREATED, "subscriptionCustomer": "active"}, id="state_is_text"),
+        pytest.param({**CREATED, "subscriptionCustomer": {}}, id="empty_state"),
+        pytest.param({**CREATED, "status": "active", "subscriptionCustomer": None}, id="state_in_another_place"),
         pytest.param(without(CREATED, "subscriptionCustomerId"), id="no_customer_id"),
         pytest.param({**CREATED, "subscriptionCustomerId": ""}, id="empty_customer_id"),
+        pytest.param({**CREATED, "subscriptionCustomerId": 7}, id="customer_id_is_a_number"),
         pytest.param(without(CREATED, "subscription"), id="no_offer"),
         pytest.param({**CREATED, "subscription": {"id": ""}}, id="empty_offer"),
         pytest.param(without(COMPLETED, "event"), id="a_one_time_payment"),
+        pytest.param(without(REFUNDED, "event"), id="a_refund"),
+        pytest.param({}, id="empty"),
     ],
 )
-def test_not_the_beginning_of_our_subscription(content: dict[str, Any]):
-    """Another shop's, an ended or an unpaid one pays for no order of ours; one that names our order is looked at."""
-    metadata = content.get("metadata")
-    names_ours = isinstance(metadata, dict) and metadata.get("external_order_id") == OURS
-    assert parse(content, SUBSCRIBED) == (MISFIT if names_ours else OTHER_EVENT)
+def test_no_subscription(content: dict[str, Any], header: str):
+    """Under a subscription's name, without what makes one: a person looks at it."""
+    assert parse(content, header) == MISFIT
+
+
+def test_a_subscription_under_another_name_of_its_own():
+    """A body that calls itself otherwise is neither a beginning nor a change."""
+    for signed in ("customer.subscription.deleted", "order.completed"):
+        assert parse({**CREATED, "event": signed}, SUBSCRIBED) == MISFIT
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in FIXTURES.glob("*.json")))
 def test_the_fixtures_under_their_own_names(name: str):
-    """Only a subscription that begins counts; renewals and endings are kept."""
+    """Only a subscription that begins counts; its changes are what it is now; an invoice tells nothing signed."""
     found = parse(fixture(name, metadata={"external_order_id": OURS}), name)
-    assert isinstance(found, Payment) if name == SUBSCRIBED else found == OTHER_EVENT
+    states = {"customer.subscription.updated": "active", "customer.subscription.deleted": "ended"}
+    if name == SUBSCRIBED:
+        assert isinstance(found, Payment)
+    elif name in states:
+        assert isinstance(found, SubscriptionChanged)
+        assert found.state == states[name]
+    else:
+        assert found == OTHER_EVENT
 
 
 # --- Values from outside ----------------------------------------------------------------------------------------------
@@ -410,11 +533,13 @@ def test_hostile_ids_become_their_sha256(hostile: str):
     assert isinstance(refund, Refund)
     assert (refund.payment_id, refund.refund_id) == (digest, digest)
     claim = parse({**OLDER, "order": thing}, "order.refunded")
-    assert isinstance(claim, RefundClaim)
-    assert claim.payment_id == digest
-    begun = parse({**CREATED, "subscriptionCustomerId": hostile, "subscription": thing}, SUBSCRIBED)
+    assert isinstance(claim, Claim)
+    assert (claim.of, claim.payment_id) == ("refund", digest)
+    content = {**CREATED, "subscriptionCustomerId": hostile, "subscription": thing}
+    begun, changed = (parse(content, header) for header in (SUBSCRIBED, "customer.subscription.updated"))
     assert isinstance(begun, Payment)
-    assert (begun.id, begun.product_id) == (digest, digest)
+    assert isinstance(changed, SubscriptionChanged)
+    assert [(fact.id, fact.product_id) for fact in (begun, changed)] == [(digest, digest)] * 2
 
 
 def test_an_id_that_is_another_s_hash():
@@ -507,6 +632,35 @@ def test_refund_statuses(status: Any, kept: str):
 
 
 @pytest.mark.parametrize(
+    ("store", "kept"),
+    [
+        *(("store-1", True), ("00000000-0000-4000-8000-000000000000", True), ("x" * 200, True), ("x y", True)),
+        *(("", False), ("x" * 201, False), ("a\nb", False), ("store\n", False), ("\0", False), ("é", False)),
+        *(("\ud800", False), (None, False), (7, False), (["store-1"], False), ({"id": "store-1"}, False)),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_the_store_that_sold_it(store: Any, kept: bool):
+    """Which stack's checkout made the sale is read from the metadata, as short printable text, and decides nothing."""
+    metadata = {"external_order_id": OURS, "pocketsflow_store": store}
+    for content, header in ((COMPLETED, "order.completed"), (CREATED, SUBSCRIBED)):
+        found = parse({**content, "metadata": metadata}, header)
+        assert isinstance(found, Payment)
+        assert (found.order_id, found.store_id) == (OURS, store if kept else None)
+
+
+@pytest.mark.parametrize(
+    "reference", ["", "x" * 201, "a\nb", "é", "\ud800", 7, None, [], {}], ids=lambda value: ascii(value)[:30]
+)
+def test_a_customer_reference_that_is_none(reference: Any):
+    """What is no short printable text is not handed on; the subscription counts either way."""
+    for header in (SUBSCRIBED, "customer.subscription.updated"):
+        found = parse({**CREATED, "clientReferenceId": reference}, header)
+        assert isinstance(found, Payment | SubscriptionChanged)
+        assert found.customer_reference is None
+
+
+@pytest.mark.parametrize(
     "claimed",
     [
         pytest.param("ORDER-1043", id="another_shop"),
@@ -583,8 +737,15 @@ def replaced(content: Any, path: tuple[str, ...], value: Any) -> Any:
     [pytest.param(body, path, id=f"{name}:{'.'.join(path)}") for name, body in BODIES.items() for path in paths(body)],
 )
 def test_never_raises(content: dict[str, Any], path: tuple[str, ...]):
-    """Whatever stands in a field, the body becomes one of the four facts."""
-    for header in ("order.completed", "order.refunded", SUBSCRIBED, "invoice.paid", ""):
+    """Whatever stands in a field, the body becomes one of the five facts."""
+    for header in (
+        "order.completed",
+        "order.refunded",
+        SUBSCRIBED,
+        "customer.subscription.deleted",
+        "invoice.paid",
+        "",
+    ):
         for hostile in HOSTILE_JSON:
             for base in (content, without(content, "event")):
                 if path[0] in base:
@@ -602,4 +763,4 @@ def test_a_payment_whose_refund_is_null():
 
 def test_a_refund_whose_refund_is_null():
     """`refund: null` is no refund object: order.refunded stays a claim, which the API can confirm."""
-    assert isinstance(parse({**OLDER, "refund": None}, "order.refunded"), RefundClaim)
+    assert isinstance(parse({**OLDER, "refund": None}, "order.refunded"), Claim)

@@ -99,7 +99,13 @@ def payment(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in fact.items() if value is not None}
 
 
+def untold(**changes: Any) -> dict[str, Any]:
+    """A payment from a source that tells no variants."""
+    return payment(**{"variant_unknown": True, **changes})
+
+
 HOLD = Item(PRODUCT, price=Decimal("49.00"), currency="usd", hold_on_difference=True)
+VARIANT = Item(PRODUCT, variant_id="a2", price=Decimal("49.00"), currency="usd")
 
 
 @pytest.mark.parametrize(
@@ -135,10 +141,33 @@ HOLD = Item(PRODUCT, price=Decimal("49.00"), currency="usd", hold_on_difference=
         ),
         pytest.param(HOLD, payment(kind="subscription", amount=None), True, id="subscription_has_no_amount"),
         pytest.param(HOLD, payment(kind="subscription", product_id="x"), False, id="subscription_to_another_offer"),
+        pytest.param(
+            VARIANT, untold(amount_before_tax="49.00", currency="usd"), True, id="untold_variant_of_this_price"
+        ),
+        pytest.param(
+            VARIANT, untold(amount_before_tax="4900", currency="usd"), True, id="untold_variant_in_minor_units"
+        ),
+        pytest.param(VARIANT, untold(amount_before_tax="48.99", currency="usd"), False, id="untold_variant_cheaper"),
+        pytest.param(VARIANT, untold(amount_before_tax="49.00", currency="eur"), False, id="untold_variant_in_euros"),
+        pytest.param(VARIANT, untold(currency="usd"), False, id="untold_variant_of_no_price"),
+        pytest.param(
+            VARIANT, untold(product_id="x", amount_before_tax="49", currency="usd"), False, id="untold_product"
+        ),
+        pytest.param(
+            Item(PRODUCT, variant_id="a2"), untold(amount_before_tax="49", currency="usd"), False, id="no_price_to_tell"
+        ),
+        pytest.param(
+            VARIANT,
+            untold(variant_id="a3", variant_unknown=None, amount_before_tax="49.00", currency="usd"),
+            False,
+            id="other_variant_of_this_price",
+        ),
+        pytest.param(Item(PRODUCT), untold(), True, id="untold_variant_not_asked_for"),
     ],
 )
 def test_fits(item: Item, paid: dict[str, Any], fits: bool):
-    """Product and variant must be what was ordered, the amount only where the item says so."""
+    """Product and variant must be what was ordered, the amount only where the item says so, or where nothing but the
+    variant's own price can tell it."""
     assert orders.fits(item, paid) is fits
 
 
@@ -159,6 +188,19 @@ OTHER = {"pay#p3": payment(payment_id="p3", product_id="another")}
 
 def refunds(*facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {f"ref#{fact['payment_id']}#{fact['refund_id']}#{fact['status']}": fact for fact in facts}
+
+
+def claim(of: str) -> dict[str, dict[str, Any]]:
+    return {f"claim#p1#{of}": {"kind": "claim", "of": of, "payment_id": "p1"}}
+
+
+def flags(payment_id: str = "p1", refunded: bool = False, disputed: bool = False) -> dict[str, dict[str, Any]]:
+    shown = {"kind": "flags", "payment_id": payment_id, "refunded": refunded, "disputed": disputed}
+    return {f"flags#{payment_id}": shown}
+
+
+def void(payment_id: str) -> dict[str, dict[str, Any]]:
+    return {f"void#{payment_id}": {"kind": "void", "payment_id": payment_id}}
 
 
 @pytest.mark.parametrize(
@@ -224,11 +266,59 @@ def refunds(*facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ),
         pytest.param(refunds(refund()), [], "pending", id="refund_before_its_payment"),
         pytest.param({**OTHER, **refunds(refund(of="p3"))}, ["pay#p3"], "mismatched", id="mismatch_refunded"),
+        pytest.param({**PAID, **claim("refund")}, ["pay#p1"], "paid", id="refund_only_claimed"),
+        pytest.param(claim("payment"), [], "pending", id="payment_only_claimed"),
+        pytest.param({**PAID, **claim("payment")}, ["pay#p1"], "paid", id="payment_claimed_and_confirmed"),
+        pytest.param({**PAID, **flags()}, ["pay#p1"], "paid", id="no_flag"),
+        pytest.param({**PAID, **flags(disputed=True)}, ["pay#p1"], "disputed", id="disputed"),
+        pytest.param({**PAID, **flags(refunded=True)}, ["pay#p1"], "refunded", id="refunded_by_its_flag_alone"),
         pytest.param(
-            {**PAID, "claim#p1": {"kind": "refund_claim", "payment_id": "p1"}},
+            {**PAID, **flags(refunded=True, disputed=True)}, ["pay#p1"], "refunded", id="refunded_by_flag_and_disputed"
+        ),
+        pytest.param(
+            {**PAID, **flags(disputed=True), **refunds(refund())}, ["pay#p1"], "refunded", id="disputed_then_refunded"
+        ),
+        pytest.param(
+            {**PAID, **flags(disputed=True), **refunds(refund(amount="10"))},
+            ["pay#p1"],
+            "disputed",
+            id="disputed_and_partially_refunded",
+        ),
+        pytest.param(
+            {**PAID, **flags(refunded=True), **refunds(refund(amount="10"))},
+            ["pay#p1"],
+            "partially_refunded",
+            id="the_refunds_are_known_better_than_the_flag",
+        ),
+        pytest.param(
+            {**PAID, **flags(refunded=True), **refunds(refund("failed"))},
+            ["pay#p1"],
+            "refunded",
+            id="a_failed_refund_is_none_beside_the_flag",
+        ),
+        pytest.param(
+            {**PAID, **SECOND, **flags("p2", disputed=True)},
+            ["pay#p1", "pay#p2"],
+            "paid",
+            id="the_second_payment_disputed",
+        ),
+        pytest.param(flags(refunded=True, disputed=True), [], "pending", id="flags_before_their_payment"),
+        pytest.param({**OTHER, **flags("p3", disputed=True)}, ["pay#p3"], "mismatched", id="mismatch_disputed"),
+        pytest.param({**PAID, **void("p1")}, ["pay#p1"], "mismatched", id="belongs_to_another_order"),
+        pytest.param(
+            {**PAID, **SECOND, **void("p1")}, ["pay#p1", "pay#p2"], "paid", id="the_second_is_the_first_of_its_own"
+        ),
+        pytest.param(
+            {**PAID, **SECOND, **void("p1"), **refunds(refund())},
+            ["pay#p1", "pay#p2"],
+            "paid",
+            id="refund_of_what_belongs_to_another_order",
+        ),
+        pytest.param(
+            {**PAID, "drift#p1#amount": {"kind": "drift", "payment_id": "p1", "what": "amount"}},
             ["pay#p1"],
             "paid",
-            id="refund_only_claimed",
+            id="a_contradiction_takes_nothing_back",
         ),
     ],
 )
@@ -243,6 +333,19 @@ def test_the_first_payment_written_settles():
     facts = {**PAID, **SECOND, **refunds(refund(of="p1"))}
     assert orders.status(Item(PRODUCT), facts, ["pay#p1", "pay#p2"]) == "refunded"
     assert orders.status(Item(PRODUCT), facts, ["pay#p2", "pay#p1"]) == "paid"
+
+
+def test_refunds_are_added_up_by_payment():
+    """The most that was seen of each refund, of those that went through and never failed, and of that payment alone."""
+    facts = {
+        **PAID,
+        **refunds(refund("pending", "1"), refund("succeeded", "10"), refund("completed", "10.50")),
+        **refunds(refund("succeeded", "5", refund_id="r2"), refund("failed", "5", refund_id="r2")),
+        **refunds(refund("completed", None, refund_id="r3"), refund("completed", "7", of="p2")),
+    }
+    assert orders.refunds(facts, "p1") == {"r1": Decimal("10.50"), "r3": Decimal(0)}
+    assert orders.refunds(facts, "p2") == {"r1": Decimal("7")}
+    assert orders.refunds(facts, "p3") == {}
 
 
 def test_a_held_amount():

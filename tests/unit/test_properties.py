@@ -142,14 +142,20 @@ def test_a_signature_is_of_one_body_and_one_secret(body: bytes, other: bytes, se
 # --- Events -----------------------------------------------------------------------------------------------------------
 
 EVENT_NAMES = ["order.completed", "order.refunded", "customer.subscription.created", "review.created", ""]
+STATE_NAMES = ["customer.subscription.updated", "customer.subscription.deleted", "customer.subscription.x.y"]
 UNNAMED = [{name: value for name, value in paid(ORDER).items() if name != "event"}]
 BOTH = {**refunded(ORDER), **paid(ORDER)}
-BODIES = [paid(ORDER), paid(None), *UNNAMED, BOTH, refunded(ORDER), refunded(None), subscribed(ORDER), subscribed(None)]
-FIELDS = sorted({str(key) for body in BODIES for _, key in places(body)} | {"type"})
-ODD_TEXT = st.sampled_from([ORDER, f"{ORDER}\n", "ORDER-1043", "x" * 65, "sale#1", "é", "\ud800", "", *EVENT_NAMES])
+STATES = [{"status": "canceled", "active": False}, {"status": "past_due"}, {"paused": True}, {"status": "Trialing"}]
+SUBSCRIBED = [subscribed(ORDER), subscribed(None), *(subscribed(ORDER, **state) for state in STATES)]
+BODIES = [paid(ORDER), paid(None), *UNNAMED, BOTH, refunded(ORDER), refunded(None), *SUBSCRIBED]
+MORE_FIELDS = {"type", "pocketsflow_store", "clientReferenceId", "cancelAtPeriodEnd"}
+FIELDS = sorted({str(key) for body in BODIES for _, key in places(body)} | MORE_FIELDS)
+WORDS = ["active", "trial", "unpaid", "ended", "incomplete", *EVENT_NAMES, *STATE_NAMES]
+ODD_TEXT = st.sampled_from([ORDER, f"{ORDER}\n", "ORDER-1043", "x" * 65, "sale#1", "é", "\ud800", "", *WORDS])
 ODD_VALUES = json_values(ODD_TEXT | ANY_TEXT | st.sampled_from(FIELDS), numbers())
 ID = "([A-Za-z0-9_-]{1,64}|sha256-[0-9a-f]{64})"
-FACT_NAME = re.compile(f"(pay|sub|claim)#{ID}|ref#{ID}#{ID}#[a-z_]{{1,32}}")
+FACT_NAME = re.compile(f"(pay|sub)#{ID}|claim#{ID}#refund|ref#{ID}#{ID}#[a-z_]{{1,32}}")
+LIVE, KNOWN_STATES = {"active", "trialing"}, {"active", "trialing", "paused", "past_due", "ended"}
 
 
 def assert_storable(fact: events.Fact, header: str) -> None:
@@ -158,23 +164,35 @@ def assert_storable(fact: events.Fact, header: str) -> None:
         case events.Unknown():
             assert fact.reason in ("other_event", "misfit", "unreadable")
             return
+        case events.SubscriptionChanged():
+            assert re.fullmatch(r"customer\.subscription\.[^.]*", header, re.DOTALL)
+            assert fact.state in KNOWN_STATES
+            assert re.fullmatch(ID, fact.id)
+            assert (fact.period_start, fact.period_end) == (None, None)
+            amounts, texts = [], [fact.product_id]
         case events.Payment(kind="payment"):
             assert header == "order.completed"
+            assert (fact.state, fact.customer_reference) == (None, None)
             amounts = [fact.amount, fact.amount_before_tax]
             texts = [fact.product_id, fact.variant_id, fact.currency]
         case events.Payment(kind="subscription"):
             assert header == "customer.subscription.created"
             assert fact.order_id is not None
+            assert fact.state in LIVE
             amounts, texts = [fact.amount, fact.amount_before_tax], [fact.product_id]
         case events.Refund():
             assert header == "order.refunded"
             amounts, texts = [fact.amount], [fact.status]
-        case events.RefundClaim():
+        case events.Claim():
             assert header == "order.refunded"
+            assert fact.of == "refund"
             amounts, texts = [], []
         case _:
             pytest.fail("no fact that is known")
-    assert FACT_NAME.fullmatch(ledger.fact_name(fact))
+    if isinstance(fact, events.Payment):
+        assert (fact.unit, fact.variant_known) == (None, True)  # of the API's alone
+    if not isinstance(fact, events.SubscriptionChanged):
+        assert FACT_NAME.fullmatch(ledger.fact_name(fact))
     assert fact.order_id is None or orders.is_id(fact.order_id)
     for text in texts:
         assert text is None or re.fullmatch(ID, text)
@@ -182,10 +200,9 @@ def assert_storable(fact: events.Fact, header: str) -> None:
         assert amount is None or (amount.is_finite() and 0 <= amount < 10**15 and Decimal(str(amount)) == amount)
         # Sums of a hundred such amounts are exact.
         assert amount is None or amount == amount.quantize(Decimal("0.000001"))
-    if isinstance(fact, events.Payment) and fact.email is not None:
-        assert len(fact.email) <= 255
-        assert fact.email.isascii()
-        assert fact.email.isprintable()
+    for name, longest in (("email", 255), ("store_id", 200), ("customer_reference", 200)):
+        text = getattr(fact, name, None)
+        assert text is None or (0 < len(text) <= longest and text.isascii() and text.isprintable())
 
 
 @EXAMPLES
@@ -196,8 +213,8 @@ def test_any_body_under_any_name_is_a_fact(body: bytes, header: str) -> None:
     assert_storable(events.parse(body, "order.completed"), "order.completed")
 
 
-@settings(EXAMPLES, max_examples=400)
-@given(content=near(BODIES, FIELDS, ODD_VALUES), other_name=st.none() | st.sampled_from(EVENT_NAMES))
+@settings(EXAMPLES, max_examples=600)
+@given(content=near(BODIES, FIELDS, ODD_VALUES), other_name=st.none() | st.sampled_from(EVENT_NAMES + STATE_NAMES))
 def test_a_body_near_a_documented_one_is_a_fact(content: dict[str, Any], other_name: str | None) -> None:
     """Whatever is missing, added or of another type, parse() does not raise, and what it reads is what was signed:
     under its own name, no payment with a refund in it, and amounts and ids as they came or not at all."""
@@ -218,10 +235,30 @@ def test_a_body_near_a_documented_one_is_a_fact(content: dict[str, Any], other_n
         assert content.get("refund") is None
         assert fact.amount is None or fact.amount == Decimal(str(content["amount"]))
         assert Decimal(str(content["amount"])) >= 0
-    if isinstance(fact, events.Payment) and fact.kind == "subscription":
-        assert content["subscriptionCustomer"]["active"] is True
+    if isinstance(fact, events.SubscriptionChanged) or (isinstance(fact, events.Payment) and fact.state):
+        assert fact.state in states_told(content["subscriptionCustomer"])
+    if isinstance(fact, events.SubscriptionChanged):
+        assert header != "customer.subscription.created" or fact.order_id is None or fact.state not in LIVE
     if isinstance(fact, events.Refund) and fact.amount is not None:
         assert fact.amount == Decimal(str(content["refund"]["amount"]))
+
+
+def states_told(customer: dict[str, Any]) -> set[str]:
+    """The states that a signed subscriptionCustomer can be said to be in: at most one."""
+    status, active, paused = (customer.get(name) for name in ("status", "active", "paused"))
+    word = status.lower() if isinstance(status, str) and not isinstance(status, _Number) else None
+    told = {
+        "ended": word in ("canceled", "cancelled", "ended", "expired", "incomplete_expired"),
+        "past_due": word in ("past_due", "unpaid"),
+        "active": word == "active" and active is not False,
+        "trialing": word in ("trial", "trialing") and active is not False,
+    }
+    known = word in ("active", "trial", "trialing", "past_due", "unpaid")
+    if told["ended"] or (active is False and not known):
+        return {"ended"}
+    if paused is True and known:
+        return {"paused"}
+    return {state for state, is_told in told.items() if is_told}
 
 
 def _is_event_name(value: Any) -> bool:
@@ -551,10 +588,11 @@ def test_a_request_is_served_or_its_fields_are_named(content: Any, other_shop: b
         assert {error["field"] for error in request} <= {"", *REQUEST_FIELDS}
         assert CANARY not in str(request)
         return
-    sent = request.for_pocketsflow(ORDER)
+    sent = request.for_pocketsflow(ORDER, "store-1")
     json.dumps(sent, ensure_ascii=False).encode()  # no half of a surrogate pair reaches Pocketsflow or DynamoDB
     assert sent["productId"] == PRODUCT
     assert sent["metadata"].pop("external_order_id") == ORDER
+    assert sent["metadata"].pop("pocketsflow_store") == "store-1"
     assert sent["metadata"] == request.metadata
     assert len(request.metadata) <= 20
     for name, value in request.metadata.items():

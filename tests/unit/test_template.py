@@ -1,6 +1,7 @@
 """template.yaml: what is deployed, read both as it is written and as SAM expands it to CloudFormation."""
 
 import ast
+import base64
 import functools
 import json
 import re
@@ -13,14 +14,17 @@ from samtranslator.internal.managed_policies import get_bundled_managed_policy_m
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
-from payments import aws, ledger, pocketsflow, secrets, telemetry
+import reconcile
+import relay
+import webhook
+from payments import aws, ledger, pocketsflow, provider, secrets, table, telemetry
+from sandbox import aws as sandbox_aws
 from sandbox.template import ROOT, Template
 
 TEXT = (ROOT / "template.yaml").read_text()
 SOURCE: dict[str, Any] = yaml_parse(TEXT)
 PARAMETERS = SOURCE["Parameters"]
-FUNCTIONS = ["CheckoutFunction", "WebhookFunction", "PreflightFunction"]
-LIVE = {"PreflightFunction"}
+FUNCTIONS = ["CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction", "PreflightFunction"]
 NO_VALUE = {"Ref": "AWS::NoValue"}
 
 
@@ -45,15 +49,23 @@ def properties(name: str) -> dict[str, Any]:
     return result
 
 
+def variables(function: str) -> dict[str, Any]:
+    """Of its environment."""
+    result: dict[str, Any] = properties(function)["Environment"]["Variables"]
+    return result
+
+
 def resolved(kind: str, **parameters: str) -> dict[str, dict[str, Any]]:
     """Resources of a type as written, parameters and conditions filled in."""
     return dict(Template(TEXT, parameters).resources(kind))
 
 
 def named(reference: Any) -> str:
-    """`Ledger.Arn` for !GetAtt Ledger.Arn, `Ledger` for !Ref Ledger."""
+    """`Ledger.Arn` for !GetAtt Ledger.Arn, `Ledger` for !Ref Ledger, `Ledger.Arn/x` for !Sub ${Ledger.Arn}/x."""
     [(kind, target)] = reference.items()
-    assert kind in ("Ref", "Fn::GetAtt")
+    assert kind in ("Ref", "Fn::GetAtt", "Fn::Sub")
+    if kind == "Fn::Sub":
+        return re.sub(r"\$\{([\w.]+)\}", r"\1", target)
     return target if kind == "Ref" else ".".join(target)
 
 
@@ -155,8 +167,7 @@ def names_read(module: str) -> set[str]:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_environment_is_what_the_code_reads(name: str):
     """No name is set that nobody reads, none is read that is not set."""
-    function = properties(name)
-    assert set(function["Environment"]["Variables"]) == names_read(function["Handler"].partition(".")[0])
+    assert set(variables(name)) == names_read(properties(name)["Handler"].partition(".")[0])
 
 
 def test_the_environment_is_read_in_one_way():
@@ -168,17 +179,38 @@ def test_the_environment_is_read_in_one_way():
 
 def test_pocketsflow_is_at_its_address():
     """No parameter can send the API key elsewhere."""
-    assert (
-        properties("CheckoutFunction")["Environment"]["Variables"]["POCKETSFLOW_URL"] == "https://api.pocketsflow.com"
+    addresses = {name: variables(name)["POCKETSFLOW_URL"] for name in FUNCTIONS if "API_KEY_ARN" in variables(name)}
+    assert addresses == dict.fromkeys(["CheckoutFunction", "ReconcileFunction"], "https://api.pocketsflow.com")
+
+
+def test_a_store_is_a_stack():
+    """What a checkout writes into its sales is what the webhook and reconciliation take for their own: the stack's
+    unique id, which no other stack of the account has, by whatever name."""
+    stores = [variables(name)["STORE_ID"] for name in FUNCTIONS if "STORE_ID" in variables(name)]
+    assert stores == [{"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}] * 3
+
+
+def test_patience_is_for_those_whom_nobody_waits_for():
+    """A buyer and Pocketsflow wait for the checkout and the webhook; an outage of hours is waited out by the others."""
+    patience = {name: int(variables(name)["PATIENCE"]) for name in FUNCTIONS if "PATIENCE" in variables(name)}
+    assert patience == {"CheckoutFunction": 1, "WebhookFunction": 1, "RelayFunction": 5, "ReconcileFunction": 5}
+
+
+def test_what_counts_as_paid_is_a_parameter():
+    """A signed webhook, unless the merchant wants Pocketsflow's API to say so too."""
+    assert (PARAMETERS["Settle"]["Default"], PARAMETERS["Settle"]["AllowedValues"]) == (
+        "webhook",
+        ["webhook", "confirmed"],
     )
+    assert variables("WebhookFunction")["SETTLE"] == {"Ref": "Settle"}
+    assert variables("ReconcileFunction")["RECONCILE_FROM"] == {"Ref": "ReconcileFrom"}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_no_secret_in_the_environment(name: str):
     """The environment holds addresses of secrets, never secrets."""
-    variables = properties(name)["Environment"]["Variables"]
-    assert not any("resolve:" in text for text in strings(variables))
-    assert {variable for variable in variables if re.search("SECRET|KEY|TOKEN|PASSWORD", variable)} <= {
+    assert not any("resolve:" in text for text in strings(variables(name)))
+    assert {variable for variable in variables(name) if re.search("SECRET|KEY|TOKEN|PASSWORD", variable)} <= {
         "API_KEY_ARN",
         "WEBHOOK_SECRETS_ARN",
     }
@@ -186,6 +218,9 @@ def test_no_secret_in_the_environment(name: str):
 
 # --- Rights -----------------------------------------------------------------------------------------------------------
 
+READING_A_STREAM = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+READING_A_QUEUE = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
+"""What Lambda does for a function that has one as an event source, with the function's own role."""
 RIGHTS = {
     "CheckoutFunction": {
         ("dynamodb:PutItem", "Ledger.Arn"),
@@ -198,8 +233,30 @@ RIGHTS = {
     "WebhookFunction": {
         ("dynamodb:UpdateItem", "Ledger.Arn"),
         ("secretsmanager:GetSecretValue", "WebhookSecrets"),
+        ("sqs:SendMessage", "Parking.Arn"),
+        *((f"sqs:{action}", "Parking.Arn") for action in READING_A_QUEUE),
         ("logs:CreateLogStream", "WebhookLogs.Arn"),
         ("logs:PutLogEvents", "WebhookLogs.Arn"),
+    },
+    "RelayFunction": {
+        *((f"dynamodb:{action}", "Ledger.StreamArn") for action in READING_A_STREAM),
+        ("dynamodb:UpdateItem", "Ledger.Arn"),
+        ("events:PutEvents", "Bus.Arn"),
+        ("s3:PutObject", "Unpublished.Arn/*"),
+        ("s3:ListBucket", "Unpublished.Arn"),
+        ("logs:CreateLogStream", "RelayLogs.Arn"),
+        ("logs:PutLogEvents", "RelayLogs.Arn"),
+    },
+    "ReconcileFunction": {
+        *((f"dynamodb:{action}", "Ledger.StreamArn") for action in READING_A_STREAM),
+        ("dynamodb:BatchGetItem", "Ledger.Arn"),
+        ("dynamodb:GetItem", "Ledger.Arn"),
+        ("dynamodb:UpdateItem", "Ledger.Arn"),
+        ("dynamodb:Query", "Ledger.Arn/index/pending"),
+        ("dynamodb:Query", "Ledger.Arn/index/unconfirmed"),
+        ("secretsmanager:GetSecretValue", "ApiKey"),
+        ("logs:CreateLogStream", "ReconcileLogs.Arn"),
+        ("logs:PutLogEvents", "ReconcileLogs.Arn"),
     },
     "PreflightFunction": {
         ("logs:CreateLogStream", "PreflightLogs.Arn"),
@@ -239,9 +296,10 @@ def test_a_function_may_do_exactly_this(name: str):
 
 
 def test_no_role_is_shared():
-    """Each function has a role of its own, that Lambda alone can take, without managed policies; there is no other."""
+    """Each function has a role of its own, that Lambda alone can take, without managed policies; there is no other but
+    the schedules'."""
     roles = [role_of(name) for name in FUNCTIONS]
-    assert sorted(roles) == sorted(resources("AWS::IAM::Role"))
+    assert sorted([*roles, "ScheduleRole"]) == sorted(resources("AWS::IAM::Role"))
     for role in roles:
         assert properties(role).keys() == {"AssumeRolePolicyDocument", "Policies"}
         assert properties(role)["AssumeRolePolicyDocument"]["Statement"] == [
@@ -251,16 +309,37 @@ def test_no_role_is_shared():
         assert not resources(kind)
 
 
+def test_the_schedules_may_start_reconciliation_alone():
+    """EventBridge Scheduler takes their role, for this account alone, and may do one thing with it."""
+    role = properties("ScheduleRole")
+    assert role.keys() == {"AssumeRolePolicyDocument", "Policies"}
+    assert role["AssumeRolePolicyDocument"]["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "scheduler.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+            "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+        }
+    ]
+    [policy] = role["Policies"]
+    [statement] = policy["PolicyDocument"]["Statement"]
+    assert statement.keys() == {"Effect", "Action", "Resource"}
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "lambda:InvokeFunction")
+    assert named(statement["Resource"]) == "ReconcileFunction.Arn"
+
+
 def test_no_action_with_a_star():
-    """No policy anywhere says `service:*` or names resources by a pattern; `*` alone is X-Ray's, once in each role."""
-    stars = 0
+    """No policy anywhere allows `service:*` or names resources by a pattern, but for the objects of one bucket, which
+    have no names before they are there; `*` alone is X-Ray's, once in each function's role."""
+    stars = []
     for name, resource in expanded()["Resources"].items():
         found = resource.get("Properties", {})
         assert "ManagedPolicyArns" not in found, name
-        for text in strings([found.get("Policies"), found.get("PolicyDocument")]):
-            assert "*" not in text or text == "*", name
-            stars += text == "*"
-    assert stars == len(FUNCTIONS)
+        documents = [found.get("Policies"), found.get("PolicyDocument")]
+        stars += [(name, text) for text in strings(documents) if "*" in text]
+    of_the_bucket = [("UnpublishedPolicy", text) for text in ("*", "s3:*", "${Unpublished.Arn}/*")]  # which denies
+    in_roles = [(role_of(name), "*") for name in FUNCTIONS]
+    assert sorted(stars) == sorted([*in_roles, *of_the_bucket, ("RelayRole", "${Unpublished.Arn}/*")])
 
 
 def test_only_the_gateway_calls_and_only_its_routes():
@@ -286,11 +365,19 @@ WRITE = aws.TRIES["dynamodb"] * aws.longest_try("dynamodb") + BACK_OFF
 
 def test_webhook_answers_in_time():
     """Pocketsflow hangs up after five seconds, of which one is left for the start and the network. No try begins that
-    could outlast the function (aws.finishing_in_time); a secret as slow as allowed leaves time to write a fact."""
-    timeout = properties("WebhookFunction")["Timeout"]
-    assert timeout <= 4
-    assert timeout - aws.FAREWELL_SECONDS > SECRET + WRITE
+    could outlast the function (aws.finishing_in_time)."""
+    assert properties("WebhookFunction")["Timeout"] <= 4
     assert aws.FAREWELL_SECONDS >= 0.1
+
+
+def test_webhook_has_time_to_park():
+    """Each as slow as allowed: the secret at once, all that the ledger may take, and the queue; or the secret at its
+    last try, a write and the queue. A write that fails is tried again within what the ledger may take."""
+    left = properties("WebhookFunction")["Timeout"] - aws.FAREWELL_SECONDS
+    parking = aws.longest_try("sqs")
+    assert left > aws.longest_try("secretsmanager") + webhook.LEDGER_SECONDS + parking
+    assert left > SECRET + aws.longest_try("dynamodb") + parking
+    assert webhook.LEDGER_SECONDS > WRITE
 
 
 def test_checkout_answers_in_time():
@@ -308,12 +395,40 @@ def test_a_key_is_locked_for_longer_than_a_checkout_runs():
 
 def test_clients_wait_no_longer_than_is_reckoned_with():
     """The clients that are really used have the time limits and tries of the sums above."""
-    assert aws.TRIES == {"dynamodb": 2, "secretsmanager": 1}
-    for client, service in ((ledger._client, "dynamodb"), (secrets._client, "secretsmanager")):
+    assert (aws.PATIENCE, aws.TRIES["dynamodb"], aws.TRIES["secretsmanager"]) == (1, 2, 1)
+    used: dict[str, Any] = {
+        "dynamodb": table.client,
+        "secretsmanager": secrets._client,
+        "sqs": webhook._queue,
+        "events": relay._bus,
+        "s3": aws.client("s3"),
+    }
+    assert used.keys() == aws.TRIES.keys() == aws.READ_SECONDS.keys()
+    for service, client in used.items():
         config = client.meta.config
+        assert client.meta.service_model.service_name == service
         assert (config.connect_timeout, config.read_timeout) == (aws.CONNECT_SECONDS, aws.READ_SECONDS[service])
         assert config.retries["total_max_attempts"] == aws.TRIES[service]
         assert config.retries["mode"] == "legacy"
+
+
+def test_one_reconciliation_at_a_time():
+    """A run ends before its lease does, and the lease of a run that crashed before the next run is due. Lambda does not
+    start a failed one again: the next is its retry."""
+    every = min(seconds for _, seconds, _ in schedules())
+    assert properties("ReconcileFunction")["Timeout"] < reconcile.LEASE.total_seconds() < every == 300
+    retries = properties("ReconcileFunctionEventInvokeConfig")
+    assert named(retries["FunctionName"]) == "ReconcileFunction"
+    assert (retries["MaximumRetryAttempts"], retries["MaximumEventAgeInSeconds"]) == (0, every)
+    least = pocketsflow.LIST_SECONDS + provider.MARGIN_SECONDS
+    assert properties("ReconcileFunction")["Timeout"] > 2 * least
+
+
+def test_relay_has_time_for_each_try_of_the_bus():
+    """A batch whose events the bus refuses as slowly as it may is reported by the function, not cut off."""
+    patience = int(variables("RelayFunction")["PATIENCE"])
+    put = patience * aws.longest_try("events") / aws.PATIENCE
+    assert properties("RelayFunction")["Timeout"] - aws.FAREWELL_SECONDS > relay.TRIES * put
 
 
 # --- The way in -------------------------------------------------------------------------------------------------------
@@ -362,6 +477,17 @@ def test_throttles_on_every_route_but_the_webhook():
     assert "DefaultRouteSettings" not in stage()
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_pocketsflow_s_hundred_requests_a_minute_are_shared(large: bool):
+    """Checkouts get 70 of them, reconciliation 25, a person's tools 5: a busy shop does not stop the reconciliation
+    that its buyers need, nor the other way round."""
+    limit = stage()["RouteSettings"]["POST /checkout"]["Fn::If"][1 if large else 2]
+    assert limit["ThrottlingRateLimit"] * 60 <= 70
+    assert limit["ThrottlingBurstLimit"] <= 70
+    assert provider.PER_MINUTE == 25
+    assert 70 + provider.PER_MINUTE + 5 <= 100
+
+
 @pytest.mark.parametrize(("large", "quota"), [(False, 10), (True, 1000)])
 def test_browsers_leave_half_of_the_account_to_the_webhook(large: bool, quota: int):
     """Browser traffic occupies at most half of the account's executions, however it comes.
@@ -406,6 +532,146 @@ def test_the_access_log_is_about_nobody():
     ]
 
 
+# --- What comes by itself -------------------------------------------------------------------------------------------
+
+
+def mapping(name: str) -> dict[str, Any]:
+    """An event source mapping, without its filter."""
+    found = {**properties(name)}
+    found.pop("FilterCriteria", None)
+    return found
+
+
+def test_these_are_all_event_sources():
+    """The stream has two readers, which is as many as DynamoDB allows without throttling, and the queue one."""
+    found = resources("AWS::Lambda::EventSourceMapping")
+    assert {name: named(resource["Properties"]["EventSourceArn"]) for name, resource in found.items()} == {
+        "RelayFunctionChanges": "Ledger.StreamArn",
+        "ReconcileFunctionAsked": "Ledger.StreamArn",
+        "WebhookFunctionParked": "Parking.Arn",
+    }
+
+
+def test_the_relay_reads_every_change():
+    """From the table's beginning; what failed is named and comes again alone, a batch that breaks the function is cut
+    in two; after a bounded time and number of tries the records themselves go to the bucket, and never away."""
+    found = mapping("RelayFunctionChanges")
+    assert 1 <= found.pop("BatchSize") <= 100
+    assert 100 <= found.pop("MaximumRetryAttempts") <= 10_000
+    assert 3_600 <= found.pop("MaximumRecordAgeInSeconds") <= 12 * 3_600  # DynamoDB keeps a record for a day
+    assert found == {
+        "EventSourceArn": {"Fn::GetAtt": ["Ledger", "StreamArn"]},
+        "FunctionName": {"Ref": "RelayFunction"},
+        "StartingPosition": "TRIM_HORIZON",
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "BisectBatchOnFunctionError": True,
+        "DestinationConfig": {"OnFailure": {"Destination": {"Fn::GetAtt": ["Unpublished", "Arn"]}}},
+    }
+
+
+def test_a_question_starts_one_run_at_most():
+    """Each alone, once, and while somebody still waits for the answer; never one of before the stack."""
+    assert mapping("ReconcileFunctionAsked") == {
+        "EventSourceArn": {"Fn::GetAtt": ["Ledger", "StreamArn"]},
+        "FunctionName": {"Ref": "ReconcileFunction"},
+        "StartingPosition": "LATEST",
+        "BatchSize": 1,
+        "MaximumRetryAttempts": 0,
+        "MaximumRecordAgeInSeconds": 60,
+    }
+
+
+def passes(name: str, pk: str, event_name: str) -> bool:
+    """Whether a mapping's filter lets a change of an item through."""
+    record = {
+        "eventName": event_name,
+        "eventSource": "aws:dynamodb",
+        "dynamodb": {"Keys": {"pk": {"S": pk}}, "NewImage": {"pk": {"S": pk}}, "StreamViewType": "NEW_AND_OLD_IMAGES"},
+    }
+    filters = properties(name)["FilterCriteria"]["Filters"]
+    assert all(each.keys() == {"Pattern"} for each in filters)
+    return any(sandbox_aws.matches(each["Pattern"], record) for each in filters)
+
+
+@pytest.mark.parametrize(
+    ("pk", "reader"),
+    [
+        ("order#ord_test_1", "RelayFunctionChanges"),
+        ("sale#1", "RelayFunctionChanges"),
+        ("subscription#1", "RelayFunctionChanges"),
+        ("raw#1", "RelayFunctionChanges"),
+        ("sale#reconcile#asked", "RelayFunctionChanges"),
+        ("reconcile#asked", "ReconcileFunctionAsked"),
+        ("reconcile#asked#", None),
+        ("reconcile#state", None),
+        ("idem#order#1", None),
+        ("order", None),
+        ("Order#1", None),
+        ("x-order#1", None),
+    ],
+)
+def test_a_change_starts_whom_it_concerns(pk: str, reader: str | None):
+    """What becomes events goes to the relay, a question to reconciliation, and nothing that they write to themselves,
+    nor an item that is deleted, to anybody."""
+    for name in ("RelayFunctionChanges", "ReconcileFunctionAsked"):
+        for event_name, is_told in (("INSERT", True), ("MODIFY", True), ("REMOVE", False)):
+            assert passes(name, pk, event_name) is (is_told and name == reader)
+
+
+def test_the_queue_feeds_the_webhook():
+    """A few messages at a time, beside the deliveries and never instead of them; those that fail come again alone."""
+    found = mapping("WebhookFunctionParked")
+    assert 1 <= found.pop("BatchSize") <= 10
+    assert found == {
+        "EventSourceArn": {"Fn::GetAtt": ["Parking", "Arn"]},
+        "FunctionName": {"Ref": "WebhookFunction"},
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "ScalingConfig": {"MaximumConcurrency": 2},
+    }
+
+
+SECONDS = {"minute": 60, "minutes": 60, "hour": 3_600, "day": 86_400}
+
+
+def schedules() -> list[tuple[str, int, Any]]:
+    """Logical id, seconds between two runs, input."""
+    found = []
+    for name, resource in resources("AWS::Scheduler::Schedule").items():
+        [(number, unit)] = re.findall(r"^rate\((\d+) (\w+)\)$", resource["Properties"]["ScheduleExpression"])
+        given = json.loads(resource["Properties"]["Target"]["Input"])
+        found.append((name, int(number) * SECONDS[unit], given))
+    return found
+
+
+def test_the_schedules():
+    """Every five minutes, every hour and every day, each with a walk of its own; beside them only the question."""
+    assert sorted((seconds, given) for _, seconds, given in schedules()) == [
+        (300, {"walk": "recent"}),
+        (3_600, {"walk": "hours"}),
+        (86_400, {"walk": "days"}),
+    ]
+    assert {given["walk"] for _, _, given in schedules()} | {"asked"} == reconcile.SCHEDULED.keys()
+
+
+def test_schedules_belong_to_the_stack():
+    """No name that another stack of the account might have; on, punctual, with the role that may do nothing else."""
+    for resource in resources("AWS::Scheduler::Schedule").values():
+        found = resource["Properties"]
+        assert found.keys() == {"ScheduleExpression", "FlexibleTimeWindow", "Target"}
+        assert found["FlexibleTimeWindow"] == {"Mode": "OFF"}
+        assert named(found["Target"]["Arn"]) == "ReconcileFunction.Arn"
+        assert named(found["Target"]["RoleArn"]) == "ScheduleRole.Arn"
+        assert found["Target"]["RetryPolicy"] == {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 240}
+
+
+def test_the_bus():
+    """One bus, on which the relay publishes under the stage's name; an archive keeps all of it for 90 days."""
+    assert resources("AWS::Events::EventBus").keys() == {"Bus"}
+    assert properties("Bus") == {"Name": {"Fn::Sub": "pocketsflow-${Stage}"}}
+    assert properties("Archive") == {"SourceArn": {"Fn::GetAtt": ["Bus", "Arn"]}, "RetentionDays": 90}
+    assert variables("RelayFunction")["BUS_NAME"] == {"Ref": "Bus"}
+
+
 # --- What is kept -----------------------------------------------------------------------------------------------------
 
 
@@ -421,11 +687,31 @@ def test_the_ledger():
     assert table["KeySchema"] == [{"AttributeName": "pk", "KeyType": "HASH"}]
 
 
+def index_of(name: str) -> dict[str, Any]:
+    [index] = [each for each in properties("Ledger")["GlobalSecondaryIndexes"] if each["IndexName"] == name]
+    return {**index, "KeySchema": {key["AttributeName"]: key["KeyType"] for key in index["KeySchema"]}}
+
+
+def test_these_are_all_indexes():
+    """Each costs every write of what is in it; DynamoDB adds or removes one in an update of the stack."""
+    assert {each["IndexName"] for each in properties("Ledger")["GlobalSecondaryIndexes"]} == {"pending", "unconfirmed"}
+    declared = {each["AttributeName"] for each in properties("Ledger")["AttributeDefinitions"]}
+    assert declared == {"pk", *(key for name in ("pending", "unconfirmed") for key in index_of(name)["KeySchema"])}
+
+
+def test_the_index_of_what_the_api_has_not_said_is_sparse():
+    """A payment leaves it when `awaits` is removed; who asks is given the oldest first, and nothing but keys."""
+    assert index_of("unconfirmed") == {
+        "IndexName": "unconfirmed",
+        "KeySchema": {"awaits": "HASH", "since": "RANGE"},
+        "Projection": {"ProjectionType": "KEYS_ONLY"},
+    }
+
+
 def test_the_index_of_pending_orders_is_sparse():
     """Its keys are no keys of the table, so that an order leaves it when `open_day` is removed."""
-    [index] = properties("Ledger")["GlobalSecondaryIndexes"]
-    keys = {key["AttributeName"]: key["KeyType"] for key in index["KeySchema"]}
-    assert keys == {"open_day": "HASH", "created_at": "RANGE"}
+    index = index_of("pending")
+    assert index["KeySchema"] == {"open_day": "HASH", "created_at": "RANGE"}
     assert index["Projection"]["ProjectionType"] == "INCLUDE"
     assert not {"customer_email", "untrusted_metadata"} & set(index["Projection"]["NonKeyAttributes"])
 
@@ -453,9 +739,75 @@ def test_what_is_kept_has_no_name_of_its_own():
         for name, resource in expanded()["Resources"].items()
         if "Retain" in resource.get("UpdateReplacePolicy", "") or "Retain" in resource.get("DeletionPolicy", "")
     }
-    assert {"Ledger", "ApiKey", "WebhookSecrets"} <= kept.keys()
+    assert {"Ledger", "ApiKey", "WebhookSecrets", "Parking", "ParkedTooLong", "Unpublished"} <= kept.keys()
     for name, found in kept.items():
-        assert not found.keys() & {"Name", "TableName", "LogGroupName"}, name
+        assert not found.keys() & {"Name", "TableName", "LogGroupName", "QueueName", "BucketName"}, name
+
+
+QUEUES = ["Parking", "ParkedTooLong"]
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_parked_body_is_kept(name: str):
+    """Encrypted, for as long as SQS keeps anything, and longer than the stack lives; a creation that fails leaves
+    nothing behind."""
+    assert resources("AWS::SQS::Queue").keys() == set(QUEUES)
+    assert properties(name)["SqsManagedSseEnabled"] is True
+    assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3_600
+    assert "FifoQueue" not in properties(name)
+    queue = expanded()["Resources"][name]
+    assert (queue["DeletionPolicy"], queue["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_the_largest_body_fits_the_queue(name: str):
+    """In base64, with the longest event name and time that are taken, each character of them escaped. A mebibyte is
+    what SQS allows."""
+    message = {"body": base64.b64encode(b"x" * webhook.MAX_BODY).decode(), "event": '"' * 64, "sent_at": '"' * 64}
+    assert len(json.dumps(message)) <= properties(name)["MaximumMessageSize"] <= 1024 * 1024
+
+
+def test_a_parked_body_is_tried_for_a_day():
+    """Then it lies where the alarm sees it. No try begins while Lambda may still be busy with the one before."""
+    parking = properties("Parking")
+    redrive = parking["RedrivePolicy"]
+    assert named(redrive["deadLetterTargetArn"]) == "ParkedTooLong.Arn"
+    assert parking["VisibilityTimeout"] * redrive["maxReceiveCount"] == 24 * 3_600
+    assert parking["VisibilityTimeout"] >= 6 * properties("WebhookFunction")["Timeout"]
+    assert "RedrivePolicy" not in properties("ParkedTooLong")
+    assert variables("WebhookFunction")["PARKING_URL"] == {"Ref": "Parking"}
+
+
+def test_the_bucket_of_what_could_not_be_published():
+    """Encrypted, nobody's but the account's, and not for ever: the records hold people's addresses."""
+    assert resources("AWS::S3::Bucket").keys() == {"Unpublished"}
+    bucket = properties("Unpublished")
+    [encryption] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
+    blocked = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
+    assert bucket["PublicAccessBlockConfiguration"] == dict.fromkeys(blocked, True)
+    assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    assert bucket["LifecycleConfiguration"] == {"Rules": [{"Status": "Enabled", "ExpirationInDays": 90}]}
+    assert "AccessControl" not in bucket
+    resource = expanded()["Resources"]["Unpublished"]
+    assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
+    assert variables("RelayFunction")["UNPUBLISHED_BUCKET"] == {"Ref": "Unpublished"}
+
+
+def test_the_bucket_speaks_tls_only():
+    """Its policy denies, and allows nothing to anybody."""
+    assert resources("AWS::S3::BucketPolicy").keys() == {"UnpublishedPolicy"}
+    policy = properties("UnpublishedPolicy")
+    assert named(policy["Bucket"]) == "Unpublished"
+    [statement] = policy["PolicyDocument"]["Statement"]
+    denied = [named(resource) for resource in statement.pop("Resource")]
+    assert denied == ["Unpublished.Arn", "Unpublished.Arn/*"]
+    assert statement == {
+        "Effect": "Deny",
+        "Principal": "*",
+        "Action": "s3:*",
+        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+    }
 
 
 def test_secrets_are_created_empty():
@@ -505,6 +857,19 @@ ADDRESSES = ["SuccessUrl", "CancelUrl"]
             for value in ("http://shop.example/", "https://a@b/", "https://s/ x")
         ),
         *((name, "javascript:alert(1)", False) for name in ADDRESSES),
+        *(("ReconcileFrom", value, True) for value in ("", "2026-11-25T00:00:00Z", "2027-12-31T23:59:59Z")),
+        *(
+            ("ReconcileFrom", value, False)
+            for value in ("now", "2026-11-25", "2026-11-25T00:00:00", "2026-11-25 00:00:00Z", "2026-11-25T00:00Z")
+        ),
+        *(
+            ("ReconcileFrom", value, False)
+            for value in ("2026-11-25T00:00:00+01:00", "2026-13-01T00:00:00Z", "2026-00-01T00:00:00Z")
+        ),
+        *(
+            ("ReconcileFrom", value, False)
+            for value in ("2026-11-32T00:00:00Z", "2026-11-25T24:00:00Z", "2026-11-25T00:60:00Z", "20261125T000000Z")
+        ),
         *(("AlarmEmail", value, True) for value in ("", "on.call@shop.example")),
         *(("AlarmEmail", value, False) for value in ("on.call", "a b@c", "@c", "a@")),
     ],
@@ -559,14 +924,14 @@ def test_attention_is_alarmed_under_the_name_it_is_emitted(capsys: pytest.Captur
         for alarm in alarms.values()
         if alarm["MetricName"] == "NeedsAttention"
     }
-    for service in ("checkout", "webhook"):
+    for service in ("checkout", "webhook", "relay", "reconcile"):
         dimensions = json.dumps([{"Name": "service", "Value": service}])
         assert (directive["Namespace"], metric["Name"], dimensions) in watched
-    assert len(watched) == 2
+    assert len(watched) == 4
     assert emitted["service"] == telemetry.SERVICE
 
 
-@pytest.mark.parametrize("name", ["CheckoutFunction", "WebhookFunction"])
+@pytest.mark.parametrize("name", ["CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction"])
 def test_alarms_name_the_function_s_service_and_namespace(name: str):
     """What the function is told to call itself is what its alarm looks for, in every stage."""
     variables = resolved("AWS::Serverless::Function", Stage="prod")[name]["Environment"]["Variables"]
@@ -577,10 +942,14 @@ def test_alarms_name_the_function_s_service_and_namespace(name: str):
 
 @pytest.mark.parametrize(
     ("function", "metric"),
-    [("CheckoutFunction", "Errors"), ("WebhookFunction", "Errors"), ("WebhookFunction", "Throttles")],
+    [
+        *((name, "Errors") for name in ("CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction")),
+        ("WebhookFunction", "Throttles"),
+        ("RelayFunction", "IteratorAge"),
+    ],
 )
 def test_lambda_s_own_alarms(function: str, metric: str):
-    """Crashes are alarmed, and so is a webhook that found no room."""
+    """Crashes are alarmed, and so are a webhook that found no room and a relay that falls behind."""
     alarms = [
         alarm["Properties"]
         for alarm in resources("AWS::CloudWatch::Alarm").values()
@@ -590,16 +959,60 @@ def test_lambda_s_own_alarms(function: str, metric: str):
     assert [alarm["Namespace"] for alarm in alarms] == ["AWS/Lambda"]
 
 
+AT_ONCE = {
+    "Statistic": "Sum",
+    "Period": 60,
+    "EvaluationPeriods": 1,
+    "Threshold": 1,
+    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+    "TreatMissingData": "notBreaching",
+}
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "WebhookSignatureAlarm": {"Period": 3_600},  # a stranger can set it off: an hour of silence must come before
+    "RelayAgeAlarm": {"Statistic": "Maximum", "Threshold": 5 * 60 * 1_000},
+    "ParkedTooLongAlarm": {"Statistic": "Maximum"},  # what lies there, not what comes
+    "ReconcileSilentAlarm": {
+        "Period": 1_800,
+        "ComparisonOperator": "LessThanThreshold",
+        "TreatMissingData": "breaching",
+    },
+}
+
+
 def test_alarms_go_off_at_once_and_tell_somebody():
-    """One occurrence is enough, silence is no alarm, and the topic hears of each: within a minute, but for the one that
-    a stranger can set off, which an hour of silence must end before it can go off again."""
-    for name, alarm in resources("AWS::CloudWatch::Alarm").items():
+    """One occurrence is enough, silence is no alarm, within a minute, but where it is said above; and the topic hears
+    of each."""
+    alarms = resources("AWS::CloudWatch::Alarm")
+    assert OTHERWISE.keys() <= alarms.keys()
+    for name, alarm in alarms.items():
         found = alarm["Properties"]
-        period = 3600 if name == "WebhookSignatureAlarm" else 60
-        assert (found["Statistic"], found["Period"], found["EvaluationPeriods"]) == ("Sum", period, 1), name
-        assert (found["Threshold"], found["ComparisonOperator"]) == (1, "GreaterThanOrEqualToThreshold"), name
-        assert found["TreatMissingData"] == "notBreaching", name
+        assert {key: found[key] for key in AT_ONCE} == {**AT_ONCE, **OTHERWISE.get(name, {})}, name
         assert found["AlarmActions"] == [{"Ref": "AlarmTopic"}], name
+        assert "ActionsEnabled" not in found, name
+        assert found["AlarmDescription"], name
+
+
+def test_the_silence_of_reconciliation_is_alarmed(capsys: pytest.CaptureFixture[str]):
+    """Under the name that it counts its ends by; half an hour is six runs, so that one that is cut short is none."""
+    alarm = resolved("AWS::CloudWatch::Alarm", Stage="test")["ReconcileSilentAlarm"]
+    telemetry.metrics.clear_metrics()
+    telemetry.count("ReconcileCompleted")
+    telemetry.metrics.flush_metrics()
+    emitted = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
+    [directive] = emitted["_aws"]["CloudWatchMetrics"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == (directive["Namespace"], directive["Metrics"][0]["Name"])
+    assert alarm["Dimensions"] == [{"Name": "service", "Value": "reconcile"}]
+    assert 'count("ReconcileCompleted")' in (ROOT / "functions/reconcile.py").read_text()
+    assert alarm["Period"] == 6 * min(seconds for _, seconds, _ in schedules())
+
+
+def test_what_lies_in_the_dead_letter_queue_is_alarmed():
+    """For as long as anything lies there."""
+    alarm = properties("ParkedTooLongAlarm")
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
+    assert alarm["Dimensions"] == [
+        {"Name": "QueueName", "Value": {"Fn::GetAtt": ["ParkedTooLong", "QueueName"]}},
+    ]
 
 
 @pytest.mark.parametrize(("email", "subscribed"), [("", False), ("on.call@shop.example", True)])
@@ -685,4 +1098,10 @@ def test_outputs():
         "ApiKeySecret": {"Ref": "ApiKey"},
         "WebhookSecretsSecret": {"Ref": "WebhookSecrets"},
         "AlarmTopicArn": {"Ref": "AlarmTopic"},
+        "BusName": {"Ref": "Bus"},
+        "ParkingQueue": {"Ref": "Parking"},
+        "ParkedTooLongQueue": {"Ref": "ParkedTooLong"},
+        "UnpublishedBucket": {"Ref": "Unpublished"},
+        "RelayFunctionName": {"Ref": "RelayFunction"},
+        "ReconcileFunctionName": {"Ref": "ReconcileFunction"},
     }

@@ -1,0 +1,376 @@
+"""What a page of Pocketsflow's lists means for the ledger: what is new goes through the same settlement as a webhook's,
+what is known is left alone, what contradicts is told, and nothing is taken back.
+
+A payment costs two writes at most on the day that it is found, and none as long as its row stays the same.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from payments import ledger, orders, rows, sales, subscriptions
+from payments.catalogue import Item
+from payments.deployment import MODE
+from payments.events import Refund
+from payments.ledger import Flags
+from payments.pocketsflow import RequestFailed
+from payments.provider import Provider
+from payments.rows import Sale
+from payments.sales import Verdict
+from payments.telemetry import logger
+
+WRITERS = 10
+"""Writes at once: a run is then bound by Pocketsflow's rate limit, not by ours."""
+SETTLED_LONG_AGO = timedelta(hours=1)
+"""Until then a list may not show yet what a webhook has told."""
+
+Work = TypeVar("Work")
+Known = Mapping[str, Any]
+"""An item of the ledger; {} for what is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """Whose sales are looked for. `start`: what was made before it and is not known here stays unknown."""
+
+    catalogue: Mapping[str, Item]
+    store_id: str
+    start: datetime
+
+    def sells(self, product_id: str) -> bool:
+        return any(item.product_id == product_id for item in self.catalogue.values())
+
+
+class Findings:
+    """Takes in pages, and counts what they held: `counts` by outcome. With `dry` nothing is written or asked."""
+
+    def __init__(self, shop: Shop, provider: Provider, now: Callable[[], datetime], *, dry: bool = False) -> None:
+        self._shop, self._provider, self._now, self._dry = shop, provider, now, dry
+        self.counts: Counter[str] = Counter()
+        """`unreadable` are rows that are not what they should be: never to be taken for "there are none"."""
+        self.refunds_wanted = False
+        """An order shows as refunded, and the amounts are in another list."""
+
+    # --- Orders -------------------------------------------------------------------------------------------------------
+
+    def orders(self, page: Iterable[Any], since: datetime, until: datetime) -> None:
+        found = {}
+        for row in page:
+            sale = rows.sale(row)
+            if rows.is_subscription(row):
+                continue
+            if sale is None:
+                self._count_unreadable("order")
+            elif sale.made_at is None or since <= sale.made_at <= until:
+                found[sale.payment.id] = sale
+        known = sales.read(found)
+        work = []
+        for payment_id, sale in found.items():
+            item = known.get(payment_id, {})
+            if self._is_work(sale, item):
+                work.append((self._placed(sale, item), item))
+        self._each(work, lambda pair: self._settle(*pair))
+
+    def unconfirmed(self, payment_ids: Iterable[str]) -> None:
+        """Payments of which webhooks said something and no list has shown anything since: each is asked for by its id,
+        once."""
+        for payment_id in payment_ids:
+            if payment_id.startswith("sha256-"):  # its real id was unfit for a key, and so for an address
+                sales.mark_seen(payment_id, {}, [], self._now())
+                continue
+            try:
+                self.counts[self._confirm(payment_id)] += 1
+            except RequestFailed as failure:
+                if failure.is_of_all:
+                    raise
+                self._count_unreadable("single order")
+                sales.ask_later(payment_id, self._now())
+
+    def _confirm(self, payment_id: str) -> str:
+        item = sales.read([payment_id]).get(payment_id, {})
+        row = self._provider.read("/orders", payment_id)
+        sale = rows.sale(row)
+        if row is not None and sale is None:
+            raise RequestFailed("unexpected")
+        order_id = item.get("order_id") or (sale.payment.order_id if sale else None)
+        if order_id is not None and (order := ledger.read(order_id)) is not None:
+            self._confirm_refunds(order, item, payment_id)
+        return self._settle(sale.of(order_id), item) if sale else self._deny(payment_id, item)
+
+    def _is_work(self, sale: Sale, item: Known) -> bool:
+        if sale.test_mode is not None and sale.test_mode != (MODE == "test"):
+            self.counts["other_mode"] += 1
+        elif not item and sale.made_at is not None and sale.made_at < self._shop.start:
+            self.counts["before_start"] += 1
+        elif item.get("api") == sale.api:
+            self.counts["known"] += 1
+        else:
+            return True
+        return False
+
+    def _placed(self, sale: Sale, item: Known) -> Sale:
+        """The sale with its order's id, if anything says it. A list may leave out what a single record has, so the API
+        is asked once before a payment is nobody's."""
+        order_id = sale.payment.order_id or item.get("order_id")
+        is_open = order_id is None and "verdict" not in item and not self._dry
+        if is_open and not self._is_foreign(sale):
+            asked = rows.sale(self._provider.read("/orders", sale.payment.id))
+            return asked or sale
+        return sale.of(order_id)
+
+    def _settle(self, sale: Sale, item: Known) -> str:
+        payment, now = sale.payment, self._now()
+        if self._dry:
+            return self._would_settle(sale, item)
+        outcome = "confirmed"
+        if payment.order_id is None:
+            return self._judge(sale, item, now)
+        if item.get("order_id") != payment.order_id:
+            outcome = ledger.record(payment, None, now, "api", sale.flags)
+        if outcome in ("confirmed", "redelivered", "unmatched"):
+            order = ledger.read(payment.order_id)
+            if order is None:
+                return self._judge(sale, item, now)
+            self._compare(order, payment.order_id, sale, now)
+            before = Flags(*(item.get("api", {}).get(name, False) for name in ("refunded", "disputed")))
+            if sale.flags != before:
+                ledger.observe(payment.order_id, payment.id, sale.flags, now)
+        if sale.flags.refunded and not item.get("api", {}).get("refunded"):
+            self.refunds_wanted = True
+        sales.mark_seen(payment.id, sale.api, [], now)
+        return outcome
+
+    def _compare(self, order: Known, order_id: str, sale: Sale, now: datetime) -> None:
+        """What a webhook said, against what the API says."""
+        held = order.get(f"pay#{sale.payment.id}")
+        if held is None:
+            return
+        theirs = sale.payment
+        told = {"ours": held["product_id"], "theirs": theirs.product_id}
+        if held["product_id"] != theirs.product_id:
+            ledger.note_drift(order_id, theirs.id, "product", now, **told)
+        if held.get("currency") and theirs.currency and held["currency"] != theirs.currency:
+            told = {"ours": held["currency"], "theirs": theirs.currency}
+            ledger.note_drift(order_id, theirs.id, "currency", now, **told)
+        if not _same_amount(held.get("amount"), theirs.amount):
+            told = {"ours": held["amount"], "theirs": str(theirs.amount)}
+            ledger.note_drift(order_id, theirs.id, "amount", now, **told)
+        facts = ledger.facts_of(order)
+        returned = orders.refunds(facts, theirs.id)
+        whole = held.get("amount") is not None and sum(returned.values()) >= Decimal(held["amount"])
+        last = max((fact["at"] for fact in facts.values() if fact["kind"] == "refund"), default="")
+        if returned and whole and not sale.flags.refunded and _is_long_ago(last, now):
+            told = {"ours": "refunded", "theirs": "not refunded"}
+            ledger.note_drift(order_id, theirs.id, "refund", now, **told)
+
+    def _judge(self, sale: Sale, item: Known, now: datetime) -> str:
+        """A payment of no order of ours."""
+        payment = sale.payment
+        if "verdict" in item:
+            sales.mark_seen(payment.id, sale.api, [], now)
+            return "known"
+        verdict: Verdict = "foreign" if self._is_foreign(sale) else "unmatched"
+        likely: list[str] = []
+        if verdict == "unmatched":
+            likely = sales.candidates(payment.product_id, payment.email, sale.made_at or now)
+            if not self._shop.catalogue and payment.order_id is None and not likely:
+                verdict = "foreign"  # nothing says what this shop sells, and nobody here is waiting for it
+        sales.judge(payment, verdict, likely, sale.api, now)
+        return verdict
+
+    def _is_foreign(self, sale: Sale) -> bool:
+        """Sold elsewhere in the same account: another product, another store, or another system's own metadata."""
+        payment = sale.payment
+        if payment.store_id is not None and payment.store_id != self._shop.store_id:
+            return True
+        if self._shop.catalogue and not self._shop.sells(payment.product_id):
+            return True
+        return payment.order_id is None and payment.store_id is None and sale.labelled
+
+    def _deny(self, payment_id: str, item: Known) -> str:
+        """Pocketsflow does not know a payment that it told us of. What is settled stays settled, and is told."""
+        now = self._now()
+        if "order_id" in item:
+            ledger.note_drift(item["order_id"], payment_id, "payment", now, ours="paid", theirs="unknown")
+        held = next((fact for name, fact in item.items() if name.startswith(("pay#", "sub#"))), None)
+        if "order_id" not in item and held is not None and "verdict" not in item:
+            likely = sales.candidates(held["product_id"], held.get("customer_email"), now)
+            sales.judge(payment_id, "unmatched", likely, {}, now)
+        else:
+            sales.mark_seen(payment_id, {}, [], now)
+        return "denied"
+
+    def _would_settle(self, sale: Sale, item: Known) -> str:
+        if "order_id" in item:
+            return "confirmed"
+        order = ledger.read(sale.payment.order_id) if sale.payment.order_id else None
+        if order is None:
+            return "foreign" if self._is_foreign(sale) else "unmatched"
+        return "redelivered" if f"pay#{sale.payment.id}" in order else "would_settle"
+
+    # --- Refunds ------------------------------------------------------------------------------------------------------
+
+    def refunds(self, page: Iterable[Any], _since: datetime, _until: datetime) -> None:
+        by_payment: dict[str, list[Refund]] = {}
+        for row in page:
+            refund = rows.refund(row)
+            if refund is None:
+                self._count_unreadable("refund")
+            else:
+                by_payment.setdefault(refund.payment_id, []).append(refund)
+        known = sales.read(by_payment)
+        work = []
+        for payment_id, found in by_payment.items():
+            item = known.get(payment_id, {})
+            new = [refund for refund in found if _mark(refund) not in item.get("refunds_seen", set())]
+            # Of payments that are not known here, or not ours, refunds are nobody's business.
+            if new and item and item.get("verdict", {}).get("kind") != "foreign":
+                work.append((new, item))
+        self._each(work, lambda pair: self._record_refunds(*pair))
+
+    def _record_refunds(self, found: Iterable[Refund], item: Known) -> str:
+        if self._dry:
+            return "would_refund"
+        now, marks = self._now(), []
+        for refund in found:
+            ledger.record(_of(refund, item.get("order_id")), None, now, "api")
+            marks.append(_mark(refund))
+        sales.mark_refunds_seen(item["pk"].removeprefix("sale#"), marks)
+        return "refund"
+
+    def _confirm_refunds(self, order: Known, item: Known, payment_id: str) -> None:
+        """Those of one payment that came by webhook only: each is asked for by its id."""
+        seen = {mark.partition("#")[0] for mark in item.get("refunds_seen", set())}
+        for name, fact in ledger.facts_of(order).items():
+            if fact["kind"] != "refund" or fact["payment_id"] != payment_id or fact["source"] == "api":
+                continue
+            refund_id, order_id = fact["refund_id"], order["pk"].removeprefix("order#")
+            if refund_id in seen or refund_id.startswith("sha256-"):
+                continue
+            seen.add(refund_id)
+            refund = rows.refund(self._provider.read("/refunds", refund_id))
+            if refund is None or refund.payment_id != payment_id:
+                told = {"ours": fact["status"], "theirs": "unknown"}
+                ledger.note_drift(order_id, payment_id, "refund", self._now(), **told)
+                continue
+            if f"ref#{payment_id}#{refund_id}#{refund.status}" != name:
+                ledger.record(_of(refund, order_id), None, self._now(), "api")
+            sales.mark_refunds_seen(payment_id, [_mark(refund)])
+
+    # --- Subscriptions ------------------------------------------------------------------------------------------------
+
+    def payments(self, page: Iterable[Any], since: datetime, until: datetime) -> None:
+        """Of subscriptions: the first one settles the order, and each is counted."""
+        found = {}
+        for row in page:
+            paid = rows.paid(row)
+            if paid is None:
+                self._count_unreadable("payment")
+            elif paid.made_at is None or since <= paid.made_at <= until:
+                found[paid.renewal.id] = paid
+        known = sales.read(found)
+        new = [paid for payment_id, paid in found.items() if "api" not in known.get(payment_id, {})]
+        items = subscriptions.read(paid.renewal.subscription_id for paid in new)
+        for paid in new:
+            item = items.get(paid.renewal.subscription_id, {})
+            if not item and paid.made_at is not None and paid.made_at < self._shop.start:
+                self.counts["before_start"] += 1
+            else:
+                self.counts[self._count_payment(paid, item)] += 1
+
+    def _count_payment(self, paid: rows.Paid, item: Known) -> str:
+        if self._dry:
+            return "would_count"
+        if paid.order_id is not None and "order_id" not in item:
+            self.counts[ledger.record(paid.as_sale(), None, self._now(), "api")] += 1
+            order = ledger.read(paid.order_id)
+            if order is not None:  # the relay has not made the two know each other yet
+                item = {**_told(paid), **item, "sku": order.get("sku"), "order_id": paid.order_id}
+                item["untrusted_metadata"] = order.get("untrusted_metadata")
+        counted = subscriptions.record_renewal(paid.renewal, item, self._now())
+        return "payment_counted" if counted else "known"
+
+    def subscribers(self, page: Iterable[Any], _since: datetime, _until: datetime) -> None:
+        found = {}
+        for row in page:
+            subscriber = rows.subscriber(row)
+            if subscriber is None:
+                self._count_unreadable("subscriber")
+            else:
+                found[subscriber.change.id] = subscriber
+        known = subscriptions.read(found)
+        work = []
+        for subscription_id, subscriber in found.items():
+            item = known.get(subscription_id, {})
+            if not item and subscriber.made_at is not None and subscriber.made_at < self._shop.start:
+                self.counts["before_start"] += 1
+            else:
+                work.append((subscriber, item))
+        self._each(work, lambda pair: self._follow(*pair))
+
+    def _follow(self, subscriber: rows.Subscriber, item: Known) -> str:
+        change, now = subscriber.change, self._now()
+        told = {
+            "state": change.state,
+            "product_id": change.product_id,
+            "cancel_at_period_end": change.cancel_at_period_end,
+            "period_end": change.period_end,
+        }
+        is_same = all(item.get(name) == value for name, value in told.items() if value is not None)
+        is_new_sale = change.order_id is not None and "order_id" not in item
+        if is_same and not is_new_sale:
+            return "known"
+        if self._dry:
+            return "would_follow"
+        outcome = "followed"
+        if is_new_sale and change.state != "ended":
+            outcome = ledger.record(subscriber.as_sale(), None, now, "api")
+        if "ended_at" in item:
+            if change.state != "ended" and "order_id" in item and _is_long_ago(item["ended_at"], now):
+                kind: ledger.Drift = "subscription"
+                ledger.note_drift(item["order_id"], change.id, kind, now, ours="ended", theirs=change.state)
+            return "has_ended"
+        subscriptions.record(change, now, source="api")
+        return outcome
+
+    # ------------------------------------------------------------------------------------------------------------------
+
+    def _each(self, work: Iterable[Work], do: Callable[[Work], str]) -> None:
+        """In parallel; the first error is raised when all have been tried."""
+        with ThreadPoolExecutor(WRITERS) as pool:
+            doing = [pool.submit(do, each) for each in work]
+        for done in doing:
+            self.counts[done.result()] += 1
+
+    def _count_unreadable(self, kind: str) -> None:
+        self.counts["unreadable"] += 1
+        logger.warning("unreadable_row", extra={"kind": kind})
+
+
+def _told(paid: rows.Paid) -> dict[str, Any]:
+    return {
+        "product_id": paid.product_id,
+        "customer_email": paid.email,
+        "customer_reference": paid.customer_reference,
+    }
+
+
+def _of(refund: Refund, order_id: str | None) -> Refund:
+    return replace(refund, order_id=order_id)
+
+
+def _mark(refund: Refund) -> str:
+    return f"{refund.refund_id}#{refund.status}"
+
+
+def _same_amount(held: str | None, listed: Decimal | None) -> bool:
+    """Webhooks do not say whether they count dollars or cents: either way it may be the same."""
+    return held is None or listed is None or Decimal(held) in (listed, listed * 100)
+
+
+def _is_long_ago(at: str, now: datetime) -> bool:
+    return at != "" and now - datetime.fromisoformat(at) > SETTLED_LONG_AGO

@@ -1,0 +1,149 @@
+"""The ledger's stream: every change of it becomes events on the bus, at least once, with ids that never change.
+
+First the change is completed in the ledger, where it touches two items: a payment is made to belong to its order, a
+refund that waited beside its payment is copied to the order. Only then is it told.
+"""
+
+import json
+import os
+import random
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from payments import aws, ledger, outbox, sales, subscriptions, table
+from payments.deployment import STAGE
+from payments.telemetry import count, logger, metrics, needs_attention, where
+
+if TYPE_CHECKING:
+    from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef as Entry
+
+BUS_NAME = os.environ["BUS_NAME"]
+UNPUBLISHED_BUCKET = os.environ["UNPUBLISHED_BUCKET"]
+TRIES = 3
+MAX_ENTRIES, MAX_BYTES = 10, 200_000
+"""Of one PutEvents: AWS takes ten entries and 256 kB."""
+
+_bus = aws.client("events")
+
+
+class Told(NamedTuple):
+    record: str
+    """Sequence number of the stream's record."""
+    event: outbox.Event
+    entry: "Entry"
+
+
+@metrics.log_metrics
+def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
+    """A batch of the stream (docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html). What
+    could not be published is reported, and comes again."""
+    count("RecordRead", len(event["Records"]))
+    with aws.finishing_in_time(context):
+        telling, failed = [], set()
+        for record in event["Records"]:
+            number = record["dynamodb"]["SequenceNumber"]
+            try:
+                telling += [Told(number, each, _entry(each)) for each in _complete(record["dynamodb"])]
+            except (BotoCoreError, ClientError) as error:
+                needs_attention("record_not_relayed", error=where(error))
+                failed.add(number)
+            except Exception as error:  # noqa: BLE001  # a defect of ours: trying again would hold up all that follows
+                needs_attention("record_not_understood", error=where(error))
+                _put_aside(record)
+        failed |= {told.record for told in _publish(telling)}
+    return {"batchItemFailures": [{"itemIdentifier": number} for number in sorted(failed, key=int)]}
+
+
+def _complete(change: dict[str, Any]) -> list[outbox.Event]:
+    """Makes what two items must agree on agree, and says which events the change makes."""
+    now = datetime.now(UTC)
+    old, new = table.plain(change.get("OldImage", {})), table.plain(change["NewImage"])
+    kind, _, identity = new["pk"].partition("#")
+    events = outbox.events(old, new)
+    if kind == "order":
+        for name in outbox.new_payments(old, new):
+            if not _link(identity, new[name], new, now):
+                ledger.disown(identity, new[name], now)  # and that write tells it, instead of this one
+                events = [each for each in events if each.fact != name]
+        for name, fact in new.items():
+            if name.startswith(("ref#", "claim#")) and name not in old and fact["source"] == "webhook":
+                sales.await_confirmation(fact["payment_id"], now)
+    elif kind == "sale" and "order_id" in new:
+        for name, fact in new.items():
+            if name.startswith("ref#") and (name not in old or "order_id" not in old):
+                ledger.copy_to_order(new["order_id"], name, fact, now)
+    return events
+
+
+def _link(order_id: str, fact: dict[str, Any], order: dict[str, Any], now: datetime) -> bool:
+    if fact["kind"] == "subscription":
+        return subscriptions.link(order_id, fact, order, now)
+    return sales.link(order_id, fact, now)
+
+
+def _publish(telling: list[Told]) -> list[Told]:
+    """Sends all, entry by entry again what the bus did not take; gives back what it has not taken in the end."""
+    left = []
+    for chunk in _chunks(telling):
+        for attempt in range(TRIES):
+            if attempt:
+                time.sleep(random.uniform(0.1, 0.3) * 2**attempt)  # noqa: S311
+            chunk = _put(chunk)  # noqa: PLW2901
+            if not chunk:
+                break
+        left += chunk
+    if left:
+        needs_attention("events_not_published", events=str(len(left)))
+    return left
+
+
+def _put(chunk: list[Told]) -> list[Told]:
+    try:
+        results = _bus.put_events(Entries=[told.entry for told in chunk])["Entries"]
+    except (BotoCoreError, ClientError) as error:
+        logger.warning("put_events_failed", extra={"error": where(error)})
+        return chunk
+    refused = []
+    for told, result in zip(chunk, results, strict=True):
+        if "ErrorCode" in result:
+            refused.append(told)
+            continue
+        ids = {"event_type": told.event.type, "event_id": told.event.detail["id"]}
+        ids |= {"order_id": told.event.detail["order_id"]}
+        if told.event.type in outbox.NEEDS_ATTENTION:
+            needs_attention(told.event.type, **ids)
+        else:
+            logger.info("published", extra=ids)
+    count("EventPublished", len(chunk) - len(refused))
+    return refused
+
+
+def _chunks(telling: list[Told]) -> Iterator[list[Told]]:
+    chunk: list[Told] = []
+    size = 0
+    for told in telling:
+        length = len(told.entry["Detail"].encode()) + 200
+        if chunk and (len(chunk) == MAX_ENTRIES or size + length > MAX_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(told)
+        size += length
+    if chunk:
+        yield chunk
+
+
+def _entry(event: outbox.Event) -> "Entry":
+    detail = json.dumps(event.detail, ensure_ascii=False)
+    return {"Source": f"pocketsflow.{STAGE}", "DetailType": event.type, "Detail": detail, "EventBusName": BUS_NAME}
+
+
+def _put_aside(record: dict[str, Any]) -> None:
+    """Keeps a record whole where Lambda keeps those that it gave up, in the same form."""
+    client: Any = aws.client("s3")  # here, because only a defect needs it
+    content = {"version": "1.0", "payload": json.dumps({"Records": [record]})}
+    number = record["dynamodb"]["SequenceNumber"]
+    client.put_object(Bucket=UNPUBLISHED_BUCKET, Key=f"put-aside/{number}.json", Body=json.dumps(content).encode())

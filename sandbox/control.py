@@ -1,0 +1,62 @@
+"""What the sandbox shows and does for people and tests, below `/_sandbox/` of the API's address."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from werkzeug.wrappers import Request, Response
+
+from sandbox.bus import Published
+from sandbox.faults import Faults, WrongFault
+from sandbox.worker import Worker
+
+
+@dataclass
+class Control:
+    workers: Mapping[str, Worker]
+    read_order: Callable[[str], dict[str, Any] | None]
+    """A record of the ledger by its order's id."""
+    published: Published
+    faults: Faults
+
+    def __call__(self, request: Request) -> Response:
+        _, _, kind, name, *_ = [*request.path.split("/", 3), ""]
+        match request.method, kind, name:
+            case "GET", "orders", _ if (order := self.read_order(name)) is not None:
+                return _json(200, order)
+            case "GET", "logs", _ if name in self.workers:
+                return _json(200, list(self.workers[name].logs))
+            case "GET", "bus", "":
+                return _json(200, self.published.shown(request.args.get("order")))
+            case "GET", "faults", "":
+                return _json(200, self.faults.shown())
+            case "POST", "faults", "":
+                return self._replace_faults(request)
+            case "POST", "invoke", _ if name in self.workers:
+                return self._invoke(request, self.workers[name])
+        return _message(404, "Not Found")
+
+    def _invoke(self, request: Request, worker: Worker) -> Response:
+        try:
+            event = json.loads(request.get_data())
+        except (ValueError, RecursionError):
+            return _message(400, "The event must be JSON")
+        return _json(200, worker.invoke(event))
+
+    def _replace_faults(self, request: Request) -> Response:
+        try:
+            self.faults.replace(json.loads(request.get_data()))
+        except WrongFault as wrong:
+            return _message(400, str(wrong))
+        except (ValueError, RecursionError):
+            return _message(400, "The faults must be JSON")
+        return _json(200, self.faults.shown())
+
+
+def _message(status: int, text: str) -> Response:
+    return _json(status, {"message": text})
+
+
+def _json(status: int, content: Any) -> Response:
+    return Response(json.dumps(content), status=status, content_type="application/json")

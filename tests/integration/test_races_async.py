@@ -1,0 +1,136 @@
+"""Reconciliations, deliveries, status polls and the relay at once: one settlement, told under one id."""
+
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+import pytest
+
+from payments.progress import LeaseLost
+from tests.environments import Run
+from tests.integration.conftest import outcomes
+from tests.integration.outages import Outages, Try
+from tests.integration.processes import ASKED, RECENT, Stack, stack_in_processes
+from tests.payloads import http_event
+from tests.world import World
+
+ROUNDS = 8
+
+
+@pytest.fixture(scope="module")
+def running_stack() -> Iterator[Stack]:
+    with stack_in_processes() as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(running_stack: Stack) -> Stack:
+    """With an empty ledger and an account without a sale, after its first reconciliation."""
+    running_stack.clear()
+    assert running_stack.reconcile(RECENT)["outcome"] == "done"
+    return running_stack
+
+
+def answers(runs: list[Run]) -> Counter[str]:
+    """Of reconciliations."""
+    return Counter(run.answer["outcome"] for run in runs if run.answer)
+
+
+def test_reconciliations_at_once_are_one(stack: Stack) -> None:
+    """One has the lease; the others say so and ask Pocketsflow for nothing."""
+    ids = []
+    for _ in range(3):
+        order_id, session = stack.checkout()
+        stack.pay(session)
+        ids.append(order_id)
+    stack.account.set_faults({"http_delay_seconds": 1})  # or the first one may be done before the last one asks
+    runs = stack.run("reconcile", *[RECENT] * 10)
+    assert answers(runs) == {"done": 1, "already_running": 9}
+    assert sum(any(sent.startswith("GET ") for sent in run.sent) for run in runs) == 1
+    stack.flow()
+    assert {stack.status(order_id) for order_id in ids} == {"paid"}
+    assert stack.types() == ["order.paid"] * 3
+
+
+def test_everything_at_once_settles_once(stack: Stack) -> None:
+    """Deliveries of a webhook, a scheduled and an asked reconciliation, status polls and the relay: whoever is first
+    settles the order, and it alone."""
+    for _ in range(ROUNDS):
+        stack.clear()
+        stack.reconcile(RECENT)
+        order_id, session = stack.checkout()
+        payment_id, webhook = stack.pay(session)
+        stack.grow_old(order_id)
+        with ThreadPoolExecutor() as pool:
+            deliveries = pool.submit(stack.run, "webhook", *[webhook] * 3)
+            reconciliations = pool.submit(stack.run, "reconcile", RECENT, ASKED)
+            polls = pool.submit(stack.run, "checkout", *[http_event(f"GET /orders/{order_id}")] * 3)
+            relayed = pool.submit(stack.flow)
+        relayed.result()
+        assert {run.content["status"] for run in polls.result()} <= {"pending", "paid"}
+        settled = outcomes(deliveries.result())["settled"]
+        for run in reconciliations.result():
+            assert run.answer is not None
+            settled += run.answer.get("found", {}).get("settled", 0)
+        assert settled == 1
+        stack.flow()
+        order = stack.items()[f"order#{order_id}"]
+        assert (order["rev"]["N"], order["payments"]["L"]) == ("1", [{"S": f"pay#{payment_id}"}])
+        assert stack.types() == ["order.paid"]
+        assert stack.status(order_id) == "paid"
+
+
+@pytest.mark.filterwarnings("ignore:No application metrics")  # the inner run has flushed those of both
+def test_a_lease_that_expires_under_a_run(shop: World, outages: Outages) -> None:
+    """Wherever the first run is when the second one takes over: both find the same payments, each is settled and told
+    once, and the first one writes no more of where it is."""
+    overtaken = 0
+    for number in count(1):
+        ids = [shop.buy()[0] for _ in range(2)]
+        shop.lose_webhooks()
+        shop.flow()
+        shop.clock.passes(minutes=5)
+        outages.fates["dynamodb"] = _second_run_at(number, shop, outages)
+        try:
+            first = shop.reconcile()
+        except LeaseLost:
+            first = {"outcome": "lost"}
+            overtaken += 1
+        if outages.fates.pop("dynamodb", None):
+            break
+        assert first["outcome"] in ("lost", "done", "already_running")
+        shop.flow()
+        for order_id in ids:
+            assert (shop.status(order_id), shop.stack.order(order_id)["rev"]) == ("paid", {"N": "1"})
+            assert len({event["id"] for event in shop.published if event["order_id"] == order_id}) == 1
+        assert set(shop.types()) == {"order.paid"}
+    assert overtaken > 3
+
+
+def _second_run_at(number: int, shop: World, outages: Outages) -> Any:
+    """Of the first run's requests to the ledger the one before which its lease is over and another run begins."""
+    numbers = count(1)
+
+    def fate(_: Try) -> None:
+        if next(numbers) == number:
+            del outages.fates["dynamodb"]
+            shop.stack.dynamodb.update_item(
+                TableName=shop.stack.table,
+                Key={"pk": {"S": "reconcile#state"}},
+                UpdateExpression="REMOVE lease_owner, lease_until",
+            )
+            shop.reconcile()
+
+    return fate
+
+
+def test_polls_of_many_environments_ask_once(stack: Stack) -> None:
+    """Twenty at once, each for the first time: one record in the stream."""
+    order_id, _ = stack.checkout()
+    stack.grow_old(order_id)
+    runs = stack.run("checkout", *[http_event(f"GET /orders/{order_id}")] * 20)
+    assert {run.content["status"] for run in runs} == {"pending"}
+    assert all(run.sent.count("dynamodb UpdateItem") == 1 for run in runs)
+    assert stack.questions() == 1
