@@ -23,6 +23,9 @@ MAX_BODY = 256 * 1024
 LEDGER_SECONDS = 2.0
 """For all tries of the ledger; what is left is for the parking queue."""
 
+PARKING_TRIES = 2
+"""Here and not in botocore, which would wait for up to a second in between."""
+
 _queue = aws.client("sqs")
 
 
@@ -129,7 +132,14 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outco
 def _park(body: bytes, name: str, sent_at: str) -> None:
     """base64, because a queue does not take every character."""
     message = {"body": base64.b64encode(body).decode(), "event": name, "sent_at": sent_at}
-    _queue.send_message(QueueUrl=PARKING_URL, MessageBody=json.dumps(message))
+    for tries_left in reversed(range(PARKING_TRIES)):
+        try:
+            _queue.send_message(QueueUrl=PARKING_URL, MessageBody=json.dumps(message))
+        except (BotoCoreError, ClientError):
+            if not tries_left:
+                raise
+        else:
+            return
 
 
 def _unpark(records: list[dict[str, Any]], now: datetime) -> dict[str, Any]:

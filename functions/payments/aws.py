@@ -32,7 +32,7 @@ READ_SECONDS = {
     "events": 0.7 * PATIENCE,
     "s3": 1.0 * PATIENCE,
 }
-TRIES = {"dynamodb": 2, "secretsmanager": 1, "sqs": 2, "events": 1, "s3": 2}
+TRIES = {"dynamodb": 2, "secretsmanager": 1, "sqs": 1, "events": 1, "s3": 2}
 
 FAREWELL_SECONDS = 0.15
 """What the answer, the log and the metrics may take once the last call is over."""

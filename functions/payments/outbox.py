@@ -140,7 +140,7 @@ def _refunded(before: _Order, after: _Order, name: str, told: _Teller) -> Iterat
     kind = "payment.refunded"
     if is_winner:
         kind = "order.refunded" if after.status == "refunded" else "order.partially_refunded"
-    for change in _refund_changes(before.facts, after.facts, after.facts[name]["payment_id"], known):
+    for change in _refund_changes(after.facts, after.facts[name]["payment_id"], known):
         of: Any = {"name": name, "by": change.fact, "at": change.at, "refund": change.refund}
         if change.has_failed:
             yield told.of("order.refund_anomaly", anomaly="refund_failed", **of)
@@ -181,10 +181,8 @@ class _RefundChange(NamedTuple):
     has_failed: bool
 
 
-def _refund_changes(
-    before: Mapping[str, Any], facts: Mapping[str, Any], payment_id: str, known: Mapping[str, Decimal]
-) -> Iterator[_RefundChange]:
-    """Over the refunds that were told before, `known`. `before` are the facts of that time."""
+def _refund_changes(facts: Mapping[str, Any], payment_id: str, known: Mapping[str, Decimal]) -> Iterator[_RefundChange]:
+    """Over the refunds that were told before, `known`."""
     now = orders.refunds(facts, payment_id)
     total = _digits(sum(now.values(), Decimal(0)))
     for refund_id in sorted(now.keys() | known.keys()):
@@ -192,10 +190,8 @@ def _refund_changes(
         has_failed = refund_id not in now
         if refund_id in known and known[refund_id] >= amount and not has_failed:
             continue
-        # The fact by which it counts for so much: one that is new, where there is one.
-        counting = {refund_id: amount}
-        names = [name for name in sorted(facts) if orders.refunds({name: facts[name]}, payment_id) == counting]
-        name = next((name for name in names if name not in before), names[0])
+        counting = {refund_id: amount}  # what the fact says by which it counts for so much
+        name = next(name for name in sorted(facts) if orders.refunds({name: facts[name]}, payment_id) == counting)
         fact, by = facts[name], f"ref#{payment_id}#{refund_id}#failed" if has_failed else name
         refund = {"id": refund_id, "amount": _digits(fact.get("amount")), "unit": fact.get("unit"), "total": total}
         yield _RefundChange(by, facts[by]["at"], refund, has_failed)
@@ -229,7 +225,7 @@ def _of_sale(old: Image, new: Image) -> Iterator[Event]:
         return
     known = orders.refunds(facts_of(old), payment_id) if _tells_refunds(old) else {}
     more = {**common, "status": None, "change": {"from": None, "to": None}, **_ordered(payment if renewals else {})}
-    for change in _refund_changes(facts_of(old), facts, payment_id, known):
+    for change in _refund_changes(facts, payment_id, known):
         if change.has_failed:
             anomaly = {"refund": change.refund, "anomaly": "refund_failed"}
             yield _event("order.refund_anomaly", change.fact, new, change.at, **more, **anomaly)
@@ -253,7 +249,7 @@ _TELLING = ("state", "cancel_at_period_end", "period_end", "product_id", "order_
 
 
 def _of_subscription(old: Image, new: Image) -> Iterator[Event]:
-    if "state" not in new or all(old.get(name) == new.get(name) for name in _TELLING):
+    if all(old.get(name) == new.get(name) for name in _TELLING):
         return
     subscription = {
         "id": new["pk"].removeprefix("subscription#"),

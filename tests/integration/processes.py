@@ -1,4 +1,4 @@
-"""The whole stack in processes: functions, ledger, stream and bus, and behind them the fake Pocketsflow with its state."""
+"""The whole stack in processes: functions, ledger, stream and bus, and the fake Pocketsflow with its state."""
 
 import base64
 import json

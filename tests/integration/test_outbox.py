@@ -594,6 +594,17 @@ def test_a_sale_that_has_its_order_is_silent(shop: Shop) -> None:
     assert types(shop.told(lambda now: ledger.copy_to_order(order_id, name, sale[name], now))) == ["order.refunded"]
 
 
+def test_an_unmatched_payment_that_finds_its_order(shop: Shop) -> None:
+    """From then on its refunds are the order's to tell."""
+    order_id = open_order()
+    shop.judge(by_api(None), "unmatched", order_id)
+    shop.find(by_api(order_id))
+    payment = {"payment_id": "sale1", "source": "api", "kind": "payment"}
+    assert shop.told(lambda now: sales.link(order_id, payment, now)) == []
+    assert shop.hear(refunded(None)) == []
+    assert shop.writes[-1][1]["pk"] == "sale#sale1"
+
+
 # --- Subscriptions ----------------------------------------------------------------------------------------------------
 
 
@@ -643,6 +654,7 @@ def test_the_life_of_a_subscription(shop: Shop) -> None:
     assert types(late) == ["subscription.changed", "subscription.payment_failed"]
     assert {event.detail["subscription"]["access"] for event in late} == {True}
     assert shop.change("past_due") == []
+    assert types(shop.change("past_due", period_end="2027-01-23")) == ["subscription.changed"]
     assert types(shop.change("active")) == ["subscription.changed"]
     assert types(shop.change("past_due")) == ["subscription.changed", "subscription.payment_failed"]
     assert only(shop.change("paused"), "subscription.changed")["subscription"]["access"] is True
