@@ -87,7 +87,6 @@ def ledger(client: Any, pending_orders: dict[str, str]) -> Iterator[Ledger]:
 
 
 @pytest.mark.parametrize("case", [case for case in hostile.CASES if not case.not_over_http], ids=attrgetter("name"))
-@pytest.mark.xfail(strict=False, reason="the relay writes behind the answer")
 def test_a_hostile_request_over_http(
     sandbox: Sandbox, ledger: Ledger, pending_orders: dict[str, str], case: Case
 ) -> None:

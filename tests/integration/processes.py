@@ -177,8 +177,8 @@ class Stack:
         for pk, item in self.items().items():
             if pk.startswith("reconcile#"):
                 continue
-            if pk.startswith("subscription#"):
-                del item["rev"]  # of a state that is overwritten, also by the same
+            if pk.startswith("subscription#") or any(name.startswith("flags#") for name in item):
+                del item["rev"]  # a state, or what was seen at a time, is overwritten: also by the same
             item.get("arrivals", {"L": []})["L"][1:] = []
             text = json.dumps(item, sort_keys=True, default=lambda raw: base64.b64encode(bytes(raw)).decode())
             found[pk] = json.loads(times.sub("TIME", text))

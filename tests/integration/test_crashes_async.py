@@ -154,8 +154,16 @@ FOUND: dict[Callable[[Stack], None], tuple[dict[str, str], int]] = {
 }
 
 
-@pytest.mark.parametrize("happened", FOUND, ids=lambda happened: happened.__name__)
-@pytest.mark.xfail(strict=False, reason="still to be finished")
+FORGETS = pytest.mark.xfail(
+    strict=False, reason="a defect of reconcile, still to be mended: that refunds are wanted is forgotten when it dies"
+)
+
+
+@pytest.mark.parametrize(
+    "happened",
+    [pytest.param(each, marks=FORGETS if each is refunded_and_disputed else ()) for each in FOUND],
+    ids=lambda happened: happened.__name__,
+)
 def test_a_reconciliation_dies(stack: Stack, happened: Callable[[Stack], None]) -> None:
     """The lease that it leaves holds up the next run until it has expired, and no longer: then all is found, settled
     and told as it would have been, whether or not the relay has seen the half of it meanwhile."""

@@ -123,7 +123,6 @@ DELIVERIES: dict[str, Callable[[str], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("kind", DELIVERIES)
-@pytest.mark.xfail(strict=False, reason="the queue's second try, to be reckoned anew")
 def test_the_webhook_answers_in_time_in_every_weather(cloud: Aws, kind: str) -> None:
     """Within four seconds, whatever AWS does. 200 only with the body stored, in the ledger or in the queue; 500 only
     when all tries of the secret were bad, or all of the queue, behind a ledger that did not take it, so that one bad
