@@ -98,6 +98,12 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> di
     shop = Shop(CATALOGUE, STORE_ID, datetime.fromisoformat(RECONCILE_FROM or run.start))
     findings = Findings(shop, provider, lambda: datetime.now(UTC), dry=dry)
     save = _nothing if dry else _saving(run, provider)
+
+    def want_refunds() -> None:
+        run.walks.setdefault("refunds.asked", _from(datetime.now(UTC), timedelta(days=2)))
+        save()
+
+    findings.want_refunds = want_refunds
     _begin_walks(run, datetime.now(UTC))
     trouble: list[str] = []
     try:
@@ -153,10 +159,6 @@ def _walk(name: str, run: Run, provider: Provider, findings: Findings, save: Cal
         run.cursors[name] = walk.until
     if name == "orders.recent":
         count("ReconcileCompleted")
-    if findings.refunds_wanted:
-        findings.refunds_wanted = False
-        now = datetime.now(UTC)
-        run.walks.setdefault("refunds.asked", _from(now, LISTINGS["refunds.asked"].back or OVERLAP))
     save()
 
 

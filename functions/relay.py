@@ -65,10 +65,8 @@ def _complete(change: dict[str, Any]) -> list[outbox.Event]:
     kind, _, identity = new["pk"].partition("#")
     events = outbox.events(old, new)
     if kind == "order":
-        for name in outbox.new_payments(old, new):
-            if not _link(identity, new[name], new, now):
-                ledger.disown(identity, new[name], now)  # and that write tells it, instead of this one
-                events = [each for each in events if each.fact != name]
+        if events:
+            events = _owned(identity, old, new, events, now)
         for name, fact in new.items():
             if name.startswith(("ref#", "claim#")) and name not in old and fact["source"] == "webhook":
                 sales.await_confirmation(fact["payment_id"], now)
@@ -79,10 +77,31 @@ def _complete(change: dict[str, Any]) -> list[outbox.Event]:
     return events
 
 
-def _link(order_id: str, fact: dict[str, Any], order: dict[str, Any], now: datetime) -> bool:
+def _owned(
+    order_id: str, old: dict[str, Any], new: dict[str, Any], events: list[outbox.Event], now: datetime
+) -> list[outbox.Event]:
+    """The events of an order whose payments are its own. One that belongs to another order is disowned, and that write
+    tells all that follows from it, instead of this one."""
+    fresh = outbox.new_payments(old, new)
+    foreign = [
+        name
+        for name in new.get("payments", [])
+        if f"void#{new[name]['payment_id']}" not in new and not _link(order_id, name, new, now, fresh=name in fresh)
+    ]
+    if not foreign:
+        return events
+    void = {f"void#{new[name]['payment_id']}": {"kind": "void", "at": table.timestamp(now)} for name in foreign}
+    for name in foreign:
+        ledger.disown(order_id, new[name], now)
+    as_if = outbox.events({**old, **void} if old else {}, {**new, **void})
+    return [each for each in as_if if each.fact not in (*foreign, *void) and each.type != "order.paid"]
+
+
+def _link(order_id: str, name: str, order: dict[str, Any], now: datetime, *, fresh: bool) -> bool:
+    fact = order[name]
     if fact["kind"] == "subscription":
         return subscriptions.link(order_id, fact, order, now)
-    return sales.link(order_id, fact, now)
+    return sales.link(order_id, fact, now, fresh=fresh)
 
 
 def _publish(telling: list[Told]) -> list[Told]:
@@ -90,8 +109,10 @@ def _publish(telling: list[Told]) -> list[Told]:
     left = []
     for chunk in _chunks(telling):
         for attempt in range(TRIES):
-            if attempt:
-                time.sleep(random.uniform(0.1, 0.3) * 2**attempt)  # noqa: S311
+            pause = random.uniform(0.1, 0.3) * 2**attempt if attempt else 0  # noqa: S311
+            if pause > aws.time_left():
+                break
+            time.sleep(pause)
             chunk = _put(chunk)  # noqa: PLW2901
             if not chunk:
                 break

@@ -65,6 +65,11 @@ def finishing_in_time(context: Context) -> Iterator[None]:
         yield
 
 
+def time_left() -> float:
+    """Seconds until no try begins any more."""
+    return _deadline - time.monotonic()
+
+
 @contextmanager
 def finishing_within(seconds: float, leaving: float) -> Iterator[None]:
     """The same for a part of the invocation, which also leaves time for what comes after it."""

@@ -126,6 +126,8 @@ def parse(body: bytes, header: str) -> Fact:
 
 def state(status: object, active: object, paused: object) -> State | None:
     """Of a subscription, from the three fields that tell it; None when they tell none, or contradict each other."""
+    if not all(flag is None or isinstance(flag, bool) for flag in (active, paused)):
+        return None
     found = _STATES.get(fields.word(status))
     if found == "ended" or (found is None and active is False):
         return "ended"

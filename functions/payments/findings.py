@@ -52,8 +52,8 @@ class Findings:
         self._shop, self._provider, self._now, self._dry = shop, provider, now, dry
         self.counts: Counter[str] = Counter()
         """`unreadable` are rows that are not what they should be: never to be taken for "there are none"."""
-        self.refunds_wanted = False
-        """An order shows as refunded, and the amounts are in another list."""
+        self.want_refunds: Callable[[], None] = _nothing
+        """Called when an order shows as refunded, before that is written: the amounts are in another list."""
 
     # --- Orders -------------------------------------------------------------------------------------------------------
 
@@ -73,6 +73,8 @@ class Findings:
             item = known.get(payment_id, {})
             if self._is_work(sale, item):
                 work.append((self._placed(sale, item), item))
+        if any(_is_refund_news(sale, item) for sale, item in work):
+            self.want_refunds()
         self._each(work, lambda pair: self._settle(*pair))
 
     def unconfirmed(self, payment_ids: Iterable[str]) -> None:
@@ -99,7 +101,11 @@ class Findings:
         order_id = item.get("order_id") or (sale.payment.order_id if sale else None)
         if order_id is not None and (order := ledger.read(order_id)) is not None:
             self._confirm_refunds(order, item, payment_id)
-        return self._settle(sale.of(order_id), item) if sale else self._deny(payment_id, item)
+        if sale is None:
+            return self._deny(payment_id, item)
+        if _is_refund_news(sale, item):
+            self.want_refunds()
+        return self._settle(sale.of(order_id), item)
 
     def _is_work(self, sale: Sale, item: Known) -> bool:
         if sale.test_mode is not None and sale.test_mode != (MODE == "test"):
@@ -139,8 +145,6 @@ class Findings:
             before = Flags(*(item.get("api", {}).get(name, False) for name in ("refunded", "disputed")))
             if sale.flags != before:
                 ledger.observe(payment.order_id, payment.id, sale.flags, now)
-        if sale.flags.refunded and not item.get("api", {}).get("refunded"):
-            self.refunds_wanted = True
         sales.mark_seen(payment.id, sale.api, [], now)
         return outcome
 
@@ -349,6 +353,14 @@ class Findings:
     def _count_unreadable(self, kind: str) -> None:
         self.counts["unreadable"] += 1
         logger.warning("unreadable_row", extra={"kind": kind})
+
+
+def _nothing() -> None:
+    pass
+
+
+def _is_refund_news(sale: Sale, item: Known) -> bool:
+    return sale.flags.refunded and not item.get("api", {}).get("refunded")
 
 
 def _told(paid: rows.Paid) -> dict[str, Any]:

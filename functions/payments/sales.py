@@ -27,10 +27,11 @@ _CANDIDATE_AGE = timedelta(hours=48)
 _CANDIDATE_PAGES = 5
 
 
-def link(order_id: str, fact: Mapping[str, Any], now: datetime) -> bool:
+def link(order_id: str, fact: Mapping[str, Any], now: datetime, *, fresh: bool = True) -> bool:
     """Makes a payment of an order belong to it, for ever. False when it belongs to another order already.
 
-    `fact` is the payment's, as it lies in the order. What came by webhook now waits for the API to say the same.
+    `fact` is the payment's, as it lies in the order. When it is
+    `fresh` and came by webhook it now waits for the API to say the same.
     """
     write: dict[str, Any] = {
         "TableName": TABLE,
@@ -39,7 +40,7 @@ def link(order_id: str, fact: Mapping[str, Any], now: datetime) -> bool:
         "ConditionExpression": "attribute_not_exists(order_id) OR order_id = :order",
         "ExpressionAttributeValues": {":order": {"S": order_id}, ":now": {"S": timestamp(now)}},
     }
-    if fact["source"] != "api" and fact["kind"] == "payment":
+    if fresh and fact["source"] != "api" and fact["kind"] == "payment":
         write["UpdateExpression"] += ", awaits = :api, since = if_not_exists(since, :now)"
         write["ExpressionAttributeValues"] |= {":api": {"S": "api"}}
     try:

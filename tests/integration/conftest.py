@@ -196,3 +196,20 @@ def outages(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outages]:
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
     """What the functions print."""
     return Told(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def running_stack() -> Iterator[Any]:
+    from tests.integration.processes import stack_in_processes  # here, because it imports this module
+
+    with stack_in_processes() as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(running_stack: Any) -> Any:
+    """In processes (tests/integration/processes.py): an empty ledger and an account without a sale, after its first
+    reconciliation. Not for a module whose tests use `cloud`, which empties moto for all of this process."""
+    running_stack.clear()
+    assert running_stack.reconcile({"walk": "recent"})["outcome"] == "done"
+    return running_stack

@@ -5,7 +5,7 @@ died, and the bus has heard the same events, by their ids.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import Any, Literal
 
@@ -13,24 +13,10 @@ import pytest
 
 from tests.environments import Kill
 from tests.integration.conftest import COURSE, signed
-from tests.integration.processes import HOURS, MEMBERSHIP, RECENT, Stack, ago, parked, stack_in_processes
+from tests.integration.processes import HOURS, MEMBERSHIP, RECENT, Stack, ago, parked
 from tests.payloads import paid, refunded, subscribed
 
 SIDES: tuple[Literal["before"], Literal["after"]] = ("before", "after")
-
-
-@pytest.fixture(scope="module")
-def running_stack() -> Iterator[Stack]:
-    with stack_in_processes() as stack:
-        yield stack
-
-
-@pytest.fixture
-def stack(running_stack: Stack) -> Stack:
-    """With an empty ledger and an account without a sale, after its first reconciliation."""
-    running_stack.clear()
-    assert running_stack.reconcile(RECENT)["outcome"] == "done"
-    return running_stack
 
 
 def survives(stack: Stack, live: Callable[[Kill | None], bool], least: int) -> None:
@@ -154,16 +140,7 @@ FOUND: dict[Callable[[Stack], None], tuple[dict[str, str], int]] = {
 }
 
 
-FORGETS = pytest.mark.xfail(
-    strict=False, reason="a defect of reconcile, still to be mended: that refunds are wanted is forgotten when it dies"
-)
-
-
-@pytest.mark.parametrize(
-    "happened",
-    [pytest.param(each, marks=FORGETS if each is refunded_and_disputed else ()) for each in FOUND],
-    ids=lambda happened: happened.__name__,
-)
+@pytest.mark.parametrize("happened", FOUND, ids=lambda happened: happened.__name__)
 def test_a_reconciliation_dies(stack: Stack, happened: Callable[[Stack], None]) -> None:
     """The lease that it leaves holds up the next run until it has expired, and no longer: then all is found, settled
     and told as it would have been, whether or not the relay has seen the half of it meanwhile."""

@@ -1,31 +1,14 @@
 """Reconciliations, deliveries, status polls and the relay at once: one settlement, told under one id."""
 
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-
-import pytest
 
 from tests.environments import Run
 from tests.integration.conftest import outcomes
-from tests.integration.processes import ASKED, RECENT, Stack, stack_in_processes
+from tests.integration.processes import ASKED, RECENT, Stack
 from tests.payloads import http_event
 
 ROUNDS = 8
-
-
-@pytest.fixture(scope="module")
-def running_stack() -> Iterator[Stack]:
-    with stack_in_processes() as stack:
-        yield stack
-
-
-@pytest.fixture
-def stack(running_stack: Stack) -> Stack:
-    """With an empty ledger and an account without a sale, after its first reconciliation."""
-    running_stack.clear()
-    assert running_stack.reconcile(RECENT)["outcome"] == "done"
-    return running_stack
 
 
 def answers(runs: list[Run]) -> Counter[str]:

@@ -208,7 +208,6 @@ def test_a_request_that_nobody_heard_of(shop: World, outages: Outages) -> None:
     assert len({entry["Detail"] for chunk in entries(outages) for entry in chunk}) == 1
 
 
-@pytest.mark.xfail(strict=False, reason="a defect of the relay, still to be mended")
 def test_it_answers_before_its_time_is_over(shop: World, outages: Outages, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of fifty whose bus is silent, with the patience that the template gives: all are reported within the
     function's thirty seconds."""
@@ -461,7 +460,6 @@ def test_invariant_13_holds_when_the_relay_s_batch_comes_again(shop: World, outa
 
 
 @pytest.mark.parametrize("relayed_between", [True, False], ids=["one by one", "both before the relay"])
-@pytest.mark.xfail(strict=False, reason="a defect of the relay, still to be mended")
 def test_invariant_13_another_payment_pays_the_other_order(shop: World, relayed_between: bool) -> None:
     """An order that was denied a payment can still be paid with its own, which is then no second one."""
     first, second = two_orders(shop)
@@ -477,7 +475,6 @@ def test_invariant_13_another_payment_pays_the_other_order(shop: World, relayed_
 
 @pytest.mark.parametrize("refund_first", [True, False])
 @pytest.mark.parametrize("relayed_between", [True, False])
-@pytest.mark.xfail(strict=False, reason="a defect of the relay, still to be mended")
 def test_invariant_13_a_refund_of_it_is_told_of_its_own_order_alone(
     shop: World, refund_first: bool, relayed_between: bool
 ) -> None:

@@ -311,7 +311,6 @@ STATES = [  # status, active, paused; what the subscription is
     ("active", True, False, "active"),
     ("ACTIVE", True, False, "active"),
     ("active", None, None, "active"),
-    ("active", True, "true", "active"),
     ("trialing", True, False, "trialing"),
     ("trial", True, False, "trialing"),
     ("active", True, True, "paused"),
