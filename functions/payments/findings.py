@@ -112,7 +112,7 @@ class Findings:
             self.counts["other_mode"] += 1
         elif not item and sale.made_at is not None and sale.made_at < self._shop.start:
             self.counts["before_start"] += 1
-        elif item.get("api") == sale.api:
+        elif _same_row(item.get("api"), sale.api):
             self.counts["known"] += 1
         else:
             return True
@@ -357,6 +357,11 @@ class Findings:
 
 def _nothing() -> None:
     pass
+
+
+def _same_row(held: Known | None, listed: Known) -> bool:
+    """A list may leave out whose it is, after another has said it."""
+    return held is not None and {"order_id": held.get("order_id"), **listed} == {"order_id": None, **held}
 
 
 def _is_refund_news(sale: Sale, item: Known) -> bool:

@@ -30,7 +30,7 @@ class Sale:
 
     @property
     def api(self) -> dict[str, Any]:
-        """What is kept of the row: as long as it is the same there is nothing to do."""
+        """What is kept of the row: as long as it is the same there is nothing to do. The order's id is what it claims."""
         payment = self.payment
         told: dict[str, Any] = {
             "product_id": payment.product_id,
@@ -38,6 +38,7 @@ class Sale:
             "currency": payment.currency,
             "refunded": self.flags.refunded,
             "disputed": self.flags.disputed,
+            "order_id": payment.order_id,
         }
         return {name: value for name, value in told.items() if value is not None}
 

@@ -730,3 +730,18 @@ def test_an_ended_subscription_stays_ended(shop: World) -> None:
     shop.reconcile("hours")
     assert shop.types(order_id)[-1] == "ledger.drift"
     assert shop.stack.items()[f"subscription#{subscription}"]["state"] == {"S": "ended"}
+
+
+def test_a_list_that_names_the_order_later(shop: World) -> None:
+    """Foreign by its product and by what the list left out; named in a later one it is the order's, and mismatched."""
+    order_id, session = shop.checkout()
+    shop.account.set_faults({"hide_metadata": "list"})
+    shop.pay(session, ELSEWHERE["productId"])
+    shop.lose_webhooks()
+    assert later(shop)["foreign"] == 1
+    assert later(shop)["known"] == 1
+    shop.account.set_faults({})
+    assert later(shop)["mismatched"] == 1
+    assert (shop.status(order_id), shop.types(order_id)) == ("mismatched", ["payment.mismatched"])
+    shop.account.set_faults({"hide_metadata": "list"})
+    assert later(shop) == {"known": 1}
