@@ -1,6 +1,7 @@
 # make demo    the whole system on this machine, and one purchase      (ONCE=1: end after it; PORT=9000)
 # make test    every test; make lint: what reads the code              (both edit nothing)
 # make bench   what a cold start and a webhook cost                    (ARGS=--rounds=100; writes docs/performance.md)
+# make simulate  a day at each rate of lost webhooks              (ARGS=--payments=500; writes docs/reliability.md)
 # make build   the artifact for `sam deploy`                           (PY=3.12 ARCH=x86_64: to run it elsewhere, beside the first)
 SHELL := bash
 PYTHON ?= python3
@@ -11,7 +12,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,0)
 export PY ARCH
 
-.PHONY: demo test bench lint format build lock
+.PHONY: demo test simulate bench lint format build lock
 demo: .venv/sandbox.ready
 	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT))
 
@@ -20,6 +21,9 @@ test: .venv/sam.ready tests/e2e/node_modules
 
 bench: .venv/dev.ready
 	python -m tests.bench $(ARGS)
+
+simulate: .venv/dev.ready
+	PYTHONPATH=functions python -m tests.simulation $(ARGS)
 
 lint: .venv/sam.ready
 	ruff check . && ruff format --check . && mypy functions sandbox

@@ -68,14 +68,18 @@ class Findings:
             elif sale.made_at is None or since <= sale.made_at <= until:
                 found[sale.payment.id] = sale
         known = sales.read(found)
-        work = []
-        for payment_id, sale in found.items():
-            item = known.get(payment_id, {})
-            if self._is_work(sale, item):
-                work.append((self._placed(sale, item), item))
+        work = [(sale, known.get(payment_id, {})) for payment_id, sale in found.items()]
+        work = [(sale, item) for sale, item in work if self._is_work(sale, item)]
         if any(_is_refund_news(sale, item) for sale, item in work):
             self.want_refunds()
-        self._each(work, lambda pair: self._settle(*pair))
+        named = [(sale.of(_order_id(sale, item)), item) for sale, item in work if not self._is_nameless(sale, item)]
+        self._each(named, lambda pair: self._settle(*pair))
+        # A list may leave out what a single record has, so the API is asked once before a payment is nobody's. Each is
+        # settled at once: a page may have more of them than there is time for.
+        for sale, item in work:
+            if self._is_nameless(sale, item):
+                asked = rows.sale(self._provider.read("/orders", sale.payment.id))
+                self.counts[self._settle(asked or sale, item)] += 1
 
     def unconfirmed(self, payment_ids: Iterable[str]) -> None:
         """Payments of which webhooks said something and no list has shown anything since: each is asked for by its id,
@@ -118,15 +122,10 @@ class Findings:
             return True
         return False
 
-    def _placed(self, sale: Sale, item: Known) -> Sale:
-        """The sale with its order's id, if anything says it. A list may leave out what a single record has, so the API
-        is asked once before a payment is nobody's."""
-        order_id = sale.payment.order_id or item.get("order_id")
-        is_open = order_id is None and "verdict" not in item and not self._dry
-        if is_open and not self._is_foreign(sale):
-            asked = rows.sale(self._provider.read("/orders", sale.payment.id))
-            return asked or sale
-        return sale.of(order_id)
+    def _is_nameless(self, sale: Sale, item: Known) -> bool:
+        """Nothing says yet whose it is, and it may be ours."""
+        is_open = _order_id(sale, item) is None and "verdict" not in item
+        return is_open and not self._dry and not self._is_foreign(sale)
 
     def _settle(self, sale: Sale, item: Known) -> str:
         payment, now = sale.payment, self._now()
@@ -353,6 +352,10 @@ class Findings:
     def _count_unreadable(self, kind: str) -> None:
         self.counts["unreadable"] += 1
         logger.warning("unreadable_row", extra={"kind": kind})
+
+
+def _order_id(sale: Sale, item: Known) -> str | None:
+    return sale.payment.order_id or item.get("order_id")
 
 
 def _nothing() -> None:

@@ -30,7 +30,7 @@ class Sale:
 
     @property
     def api(self) -> dict[str, Any]:
-        """What is kept of the row: as long as it is the same there is nothing to do. The order's id is what it claims."""
+        """What is kept of the row: while it is the same there is nothing to do. The order's id is what it claims."""
         payment = self.payment
         told: dict[str, Any] = {
             "product_id": payment.product_id,

@@ -745,3 +745,14 @@ def test_a_list_that_names_the_order_later(shop: World) -> None:
     assert (shop.status(order_id), shop.types(order_id)) == ("mismatched", ["payment.mismatched"])
     shop.account.set_faults({"hide_metadata": "list"})
     assert later(shop) == {"known": 1}
+
+
+def test_a_page_of_nameless_sales_takes_several_runs(shop: World) -> None:
+    """Each has to be read, and a run has no time for all of a page: those that were read are settled, and the next run
+    goes on with the others."""
+    orders = [lost(shop)[0] for _ in range(100)]
+    shop.account.set_faults({"hide_metadata": "list"})
+    first = shop.reconcile()
+    assert 50 < first["found"]["settled"] < 100
+    assert shop.reconcile()["found"]["settled"] == 100 - first["found"]["settled"]
+    assert {shop.status(order_id) for order_id in orders} == {"paid"}

@@ -168,9 +168,7 @@ def _loose_ends(books: Books) -> Iterator[str]:
         if "awaits" in item:
             yield f"{pk} still waits to be confirmed"
         for name in item:
-            if name.startswith("drift#") and not name.endswith("#refund"):
-                yield f"{pk} has a false alarm: {name}"
-            elif name.startswith("drift#") and item[name]["payment_id"] not in books.day.failed_refunds:
+            if (name.startswith("drift#") and not name.endswith("#refund")) or (name.startswith("drift#") and item[name]["payment_id"] not in books.day.failed_refunds):
                 yield f"{pk} has a false alarm: {name}"
             elif name.startswith("void#"):
                 yield f"{pk} gave a payment away: {name}"

@@ -52,7 +52,7 @@ class Plan:
     hours: float = 24
     drain: float = 8
     list_lag: int = 120
-    polling: float = 0.1
+    polling: float = 0.05
     """Share of the buyers whose thank-you page stays open until it knows, for two minutes at most."""
     subscriptions: int = 24
 

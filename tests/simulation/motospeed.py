@@ -1,7 +1,7 @@
 """moto at the scale of a day: where its work grows with the table, the same is done with what the work is about.
 
-A query of an index sorts and searches all items, a transaction copies the whole table in case it fails, and a request
-passes through layers that know all of AWS. None of this changes an answer.
+A query of an index sorts and searches all items, a transaction copies the whole table in case it fails, a request is
+signed, and passes through layers that know all of AWS. None of this changes an answer.
 """
 
 import base64
@@ -12,12 +12,14 @@ from functools import cache
 from typing import Any
 
 from botocore.awsrequest import AWSResponse
+from botocore.signers import RequestSigner
+from botocore.useragent import UserAgentString
 from moto.core.botocore_stubber import MockRawResponse
 from moto.core.models import botocore_stubber
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import StreamShard, Table
-from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser
+from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 from moto.dynamodb.responses import DynamoHandler
 
@@ -77,12 +79,34 @@ def _with_bytes(value: dict[str, Any]) -> dict[str, Any]:
     return {"B": base64.b64decode(text)} if isinstance(text, str) else value
 
 
-def _kinds(traverser: Any) -> tuple[type, ...]:
-    """Kinds of nodes that a traverser looks at; moto asks for them at each node."""
-    if "kinds" not in vars(traverser):
-        traverser.kinds = tuple(traverser._processing_map())
-    kinds: tuple[type, ...] = traverser.kinds
-    return kinds
+def _traverse(traverser: Any, node: Any, child_id: int = -1) -> Any:
+    """DepthFirstTraverser's, with what it asks of each node's type asked once."""
+    if not _is_node(type(node)):
+        return node
+    parent = node.parent
+    for number, child in enumerate(node.children or []):
+        traverser.pre_processing_of_child(node, number)
+        _traverse(traverser, child, number)
+    if _is_work(type(traverser), type(node), traverser.nodes_to_be_processed):
+        node = traverser.process(node)
+        node.parent = parent
+        if parent:
+            parent.children[child_id] = node
+    return node
+
+
+@cache
+def _is_node(kind: type) -> bool:
+    return issubclass(kind, Node)
+
+
+_WORK: dict[tuple[type, type], bool] = {}
+
+
+def _is_work(traverser: type, kind: type, kinds: Callable[[], tuple[type, ...]]) -> bool:
+    if (traverser, kind) not in _WORK:
+        _WORK[traverser, kind] = issubclass(kind, kinds())
+    return _WORK[traverser, kind]
 
 
 def speed_up(patch: Any, table: Table, written: Callable[[], None]) -> None:
@@ -130,7 +154,9 @@ def speed_up(patch: Any, table: Table, written: Callable[[], None]) -> None:
 
     patch.setattr(botocore_stubber, "enabled", False)  # it is asked by `answer` alone: botocore calls all that listen
     patch.setattr(UpdateExpressionParser, "make", cache(UpdateExpressionParser.make))  # whoever changes one copies it
-    patch.setattr(DepthFirstTraverser, "nodes_to_be_processed", _kinds)
+    patch.setattr(DepthFirstTraverser, "traverse_node_recursively", _traverse)
+    patch.setattr(RequestSigner, "sign", lambda *_, **__: None)  # nobody checks it
+    patch.setattr(UserAgentString, "to_string", lambda *_: "")  # nor reads it
     patch.setattr(StreamShard, "add", add_and_index)
     patch.setattr(Table, "query", query_indexed)
     patch.setattr(Table, "__deepcopy__", lambda of, _: of, raising=False)  # the copy that moto would go back to

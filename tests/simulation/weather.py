@@ -1,4 +1,4 @@
-"""What fails: AWS services and Pocketsflow for a while, single answers, and functions that are killed at any request."""
+"""What fails: AWS and Pocketsflow for a while, single answers, and functions that are killed at any request."""
 
 import io
 import json

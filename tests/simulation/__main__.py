@@ -1,0 +1,105 @@
+"""`make simulate`: a day at each rate of lost webhooks, and docs/reliability.md from what they were."""
+
+import argparse
+import sys
+from collections import Counter, deque
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import Manager
+from typing import Any
+
+from tqdm import tqdm
+
+import tests.conftest  # noqa: F401  # the functions' environment, before any of them is imported
+from sandbox.template import ROOT
+from tests.simulation import checks, figures, report
+from tests.simulation.day import Plan, prepared
+from tests.simulation.report import GOAL_MAX, GOAL_P99, Lived, percentile
+
+LOSSES = (0.0, 0.1, 0.5, 1.0)
+
+
+def live(plan: Plan, through: Any = None) -> Lived:
+    """One day, and what is to be said of it; `through` is told of each buyer who is through."""
+    with prepared(plan) as day:
+        if through is not None:
+            day.done = lambda: through.put(1)
+        day.live()
+        books = checks.Books(day)
+        settled = checks.settlements(books)
+        return Lived(
+            plan,
+            seconds=sorted(each.seconds for each in settled),
+            by=Counter(each.by for each in settled),
+            requests=Counter(sender for _, sender in day.api.requests),
+            busiest=_busiest(day.api.requests),
+            faults=day.weather.met,
+            counts=day.counts,
+            violations=checks.violations(books),
+        )
+
+
+def _busiest(requests: list[tuple[float, str]]) -> Counter[str]:
+    """The most in any sixty seconds."""
+    most: Counter[str] = Counter()
+    for name in ("checkout", "reconcile", "all"):
+        minute: deque[float] = deque()
+        for moment, sender in sorted(requests):
+            if name in (sender, "all"):
+                minute.append(moment)
+                while minute[0] <= moment - 60:
+                    minute.popleft()
+                most[name] = max(most[name], len(minute))
+    return most
+
+
+def broken_promises(day: Lived) -> list[str]:
+    """Violations, and goals that were missed."""
+    found = list(day.violations)
+    if day.busiest["reconcile"] > 25:
+        found.append(f"{day.plan}: {day.busiest['reconcile']} requests of reconciliation in a minute")
+    if not day.plan.hostile and day.plan.loss == 1:
+        if (p99 := percentile(day.seconds, 0.99)) > GOAL_P99:
+            found.append(f"{day.plan}: p99 is {p99:.0f} s")
+        if day.seconds[-1] > GOAL_MAX:
+            found.append(f"{day.plan}: the last one took {day.seconds[-1]:.0f} s")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--payments", type=int, default=10_000)
+    parser.add_argument("--loss", type=float, action="append", help="a rate, 0 to 1 (default: 0, 0.1, 0.5 and 1)")
+    parser.add_argument("--print", action="store_true", help="leave the documents as they are")
+    arguments = parser.parse_args()
+    losses = arguments.loss or LOSSES
+    plans = [Plan(arguments.seed, arguments.payments, loss, hostile) for hostile in (False, True) for loss in losses]
+    with Manager() as manager, ProcessPoolExecutor(2) as pool, tqdm(total=len(plans) * arguments.payments) as bar:
+        through = manager.Queue()
+        coming = [pool.submit(live, plan, through) for plan in plans]
+        extra = [
+            pool.submit(figures.missed, arguments.payments, metadata=True),
+            pool.submit(figures.missed, 500, metadata=False),
+            pool.submit(figures.missed, 1_000, metadata=True, traced=True),
+            pool.submit(figures.missed, 10_000, metadata=True, traced=True),
+        ]
+        while not all(each.done() for each in [*coming, *extra]):
+            try:
+                bar.update(through.get(timeout=1))
+            except Exception:  # noqa: BLE001  # nobody was through within a second
+                pass
+        days = [each.result() for each in coming]
+        missed, nameless, small, large = (each.result() for each in extra)
+    broken = [promise for day in days for promise in broken_promises(day)]
+    document = report.text(days, missed, nameless, (small, large), figures.orders_a_day())
+    print(document)
+    if not arguments.print and not broken:
+        (ROOT / "docs/reliability.md").write_text(document)
+        report.chart(days)
+    for promise in broken:
+        print(promise, file=sys.stderr)
+    return bool(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
