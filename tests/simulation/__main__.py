@@ -1,10 +1,12 @@
 """`make simulate`: a day at each rate of lost webhooks, and docs/reliability.md from what they were."""
 
 import argparse
+import contextlib
 import sys
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import Manager
+from queue import Empty
 from typing import Any
 
 from tqdm import tqdm
@@ -84,10 +86,8 @@ def main() -> int:
             pool.submit(figures.missed, 10_000, metadata=True, traced=True),
         ]
         while not all(each.done() for each in [*coming, *extra]):
-            try:
+            with contextlib.suppress(Empty):
                 bar.update(through.get(timeout=1))
-            except Exception:  # noqa: BLE001  # nobody was through within a second
-                pass
         days = [each.result() for each in coming]
         missed, nameless, small, large = (each.result() for each in extra)
     broken = [promise for day in days for promise in broken_promises(day)]

@@ -71,7 +71,7 @@ def _sales(books: Books) -> Iterator[str]:
 
 
 def _orders(books: Books) -> Iterator[str]:
-    """None settled twice, every double payment and every mismatch told, and each status what Pocketsflow's books say."""
+    """None settled twice, every double payment and mismatch told, and each status what Pocketsflow's books say."""
     paid: dict[str, list[str]] = defaultdict(list)
     for event in books.events.values():
         if event["type"] == "order.paid":
@@ -168,7 +168,9 @@ def _loose_ends(books: Books) -> Iterator[str]:
         if "awaits" in item:
             yield f"{pk} still waits to be confirmed"
         for name in item:
-            if (name.startswith("drift#") and not name.endswith("#refund")) or (name.startswith("drift#") and item[name]["payment_id"] not in books.day.failed_refunds):
+            if (name.startswith("drift#") and not name.endswith("#refund")) or (
+                name.startswith("drift#") and item[name]["payment_id"] not in books.day.failed_refunds
+            ):
                 yield f"{pk} has a false alarm: {name}"
             elif name.startswith("void#"):
                 yield f"{pk} gave a payment away: {name}"

@@ -25,7 +25,7 @@ from payments.telemetry import logger, metrics
 from sandbox import pocketsflow as fake
 from sandbox import subscriptions as fake_subscriptions
 from tests import world as worlds
-from tests.conftest import deployed_stack
+from tests.conftest import Aws, deployed_stack
 from tests.payloads import http_event
 from tests.simulation import weather as weathers
 from tests.simulation.engine import Engine
@@ -300,7 +300,7 @@ class _Inline:
     def submit(self, do: Callable[..., Any], *arguments: Any) -> Any:
         try:
             answer = do(*arguments)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # the caller's to raise
             return SimpleNamespace(result=lambda *_, error=error: _raise(error))
         return SimpleNamespace(result=lambda *_: answer)
 
@@ -322,7 +322,7 @@ def _raise(error: Exception) -> None:
 def prepared(plan: Plan) -> Iterator[Day]:
     """A shop in the first minute of its day: every choice that anything in it makes is the seed's."""
     random = Random(plan.seed)
-    with deployed_stack() as stack, pytest.MonkeyPatch.context() as patch, world(stack, patch, START) as shop:
+    with deployed_stack() as stack, pytest.MonkeyPatch.context() as patch, _shop(stack, patch, random) as shop:
         engine = Engine(shop.clock)
         weather = (
             weathers.hostile(random, START, timedelta(hours=plan.hours), plan.hours / 24) if plan.hostile else Weather()
@@ -342,16 +342,23 @@ def prepared(plan: Plan) -> Iterator[Day]:
                 client.meta.events.unregister("before-send", wire.send)
 
 
+@contextmanager
+def _shop(stack: Aws, patch: Any, random: Random) -> Iterator[World]:
+    """A world whose ids are the seed's, from the first on."""
+    bits = SimpleNamespace(randbits=random.getrandbits, token_hex=lambda size: random.randbytes(size).hex())
+    for module in (orders, fake):
+        patch.setattr(module, "secrets", bits)
+    patch.setattr(fake_subscriptions, "token_hex", bits.token_hex)
+    with world(stack, patch, START) as shop:
+        yield shop
+
+
 def _take_over(patch: Any, engine: Engine, random: Random) -> None:
     """All time, chance and concurrency in the functions and in the fake Pocketsflow."""
-    bits = SimpleNamespace(randbits=random.getrandbits, token_hex=lambda size: random.randbytes(size).hex())
     for module in (provider, pocketsflow, relay, botocore.retryhandler):
         patch.setattr(module, "random", random)
     for module in (aws, botocore.endpoint):
         patch.setattr(module, "time", engine.clock)
-    for module in (orders, fake):
-        patch.setattr(module, "secrets", bits)
-    patch.setattr(fake_subscriptions, "token_hex", bits.token_hex)
     patch.setattr(reconcile, "RECONCILE_FROM", START.isoformat())  # the shop is open before the first run
     patch.setattr(reconcile, "uuid", SimpleNamespace(uuid4=lambda: UUID(int=random.getrandbits(128), version=4)))
     for module in (pocketsflow, findings):

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, datetime
 
 import matplotlib as mpl
 
@@ -47,7 +47,7 @@ def text(days: list[Lived], missed: Missed, nameless: Missed, memory: tuple[Miss
     return f"""# Reliability
 
 Every paid order settles, once, even if every webhook is lost, and every change reaches the bus. Written by `make simulate`, on
-{date.today():%Y-%m-%d}: {days[0].plan.payments:,} payments over a day through the real handlers, moto and the fake Pocketsflow, in virtual time. A seed
+{datetime.now(UTC):%Y-%m-%d}: {days[0].plan.payments:,} payments over a day through the real handlers, moto and the fake Pocketsflow, in virtual time. A seed
 reproduces a day to the letter: `.venv/bin/python -m tests.simulation --seed {days[0].plan.seed}`.
 
 ![Time from payment to settlement, one line for each rate of lost webhooks](reliability.svg)
@@ -91,7 +91,7 @@ five minutes, and half a year each day, a hundred orders a page. At **{limit:,} 
 
 Bound by the rate limit, not by us (moto's processor time is counted with ours). Memory is flat in the number of orders: a run over {large.orders:,} peaks at
 {large.peak_kilobytes / small.peak_kilobytes:.2f} times what one over {small.orders:,} does.
-"""
+"""  # noqa: E501
 
 
 def _settled(days: list[Lived]) -> str:

@@ -1,0 +1,55 @@
+"""A small simulated day, hostile in every way; the large ones are `make simulate`."""
+
+from typing import Any
+
+import pytest
+
+from payments import ledger
+from tests.simulation import checks
+from tests.simulation.__main__ import broken_promises, live
+from tests.simulation.day import Plan, prepared
+
+SMALL: dict[str, Any] = {"payments": 120, "hours": 4, "polling": 0.03, "subscriptions": 4}
+
+
+@pytest.mark.parametrize(("seed", "loss"), [(1, 0.5), (6, 1.0)])
+def test_a_hostile_day(seed: int, loss: float) -> None:
+    """None is lost, none settled twice, everything is told, and in the end the ledger says what Pocketsflow says."""
+    day = live(Plan(seed, loss=loss, hostile=True, **SMALL))
+    assert broken_promises(day) == []
+    assert len(day.seconds) > 50
+    assert sum(day.faults.values()) > 50
+
+
+def test_a_seed_gives_one_history() -> None:
+    """The same day again is the same, request by request."""
+    plan = Plan(3, loss=0.1, hostile=True, payments=25, hours=1, polling=0.1, subscriptions=2)
+    first, second = live(plan), live(plan)
+    assert first == second
+
+
+def test_a_ledger_that_drops_a_payment_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation can fail: one payment that is answered and not written is told, with its seed and its order."""
+    plan = Plan(1, loss=0, hostile=False, payments=15, hours=1, polling=0, subscriptions=1)
+    record = ledger.record
+
+    def forgetful(fact: Any, *arguments: Any, **options: Any) -> Any:
+        return "settled" if fact.id.startswith(("0", "1", "2", "3")) else record(fact, *arguments, **options)
+
+    with prepared(plan) as day:
+        monkeypatch.setattr(ledger, "record", forgetful)
+        day.live()
+        found = checks.violations(checks.Books(day))
+    assert any("is lost: order ord_test_" in violation for violation in found)
+    assert all(violation.startswith("seed 1, 15 payments") for violation in found)
+
+
+def test_an_event_that_was_not_published_is_noticed() -> None:
+    """One event less on the bus than there were changes is told."""
+    plan = Plan(1, loss=0, hostile=False, payments=10, hours=1, polling=0, subscriptions=1)
+    with prepared(plan) as day:
+        day.live()
+        paid = next(event for event in day.world.published if event["type"] == "order.paid")
+        day.world.published.remove(paid)
+        found = checks.violations(checks.Books(day))
+    assert any("was never published" in violation for violation in found)
