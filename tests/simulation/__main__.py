@@ -59,6 +59,8 @@ def broken_promises(day: Lived) -> list[str]:
     found = list(day.violations)
     if day.busiest["reconcile"] > 25:
         found.append(f"{day.plan}: {day.busiest['reconcile']} requests of reconciliation in a minute")
+    if day.busiest["all"] > 100:
+        found.append(f"{day.plan}: {day.busiest['all']} requests in a minute")
     if not day.plan.hostile and day.plan.loss == 1:
         if (p99 := percentile(day.seconds, 0.99)) > GOAL_P99:
             found.append(f"{day.plan}: p99 is {p99:.0f} s")
@@ -79,19 +81,24 @@ def main() -> int:
     with Manager() as manager, ProcessPoolExecutor(2) as pool, tqdm(total=len(plans) * arguments.payments) as bar:
         through = manager.Queue()
         coming = [pool.submit(live, plan, through) for plan in plans]
-        extra = [
+        missed = [
             pool.submit(figures.missed, arguments.payments, metadata=True),
-            pool.submit(figures.missed, 500, metadata=False),
-            pool.submit(figures.missed, 1_000, metadata=True, traced=True),
-            pool.submit(figures.missed, 10_000, metadata=True, traced=True),
+            pool.submit(figures.missed, min(1_000, arguments.payments), metadata=False),
         ]
-        while not all(each.done() for each in [*coming, *extra]):
+        sizes = (1_000, 10_000)
+        memory = [pool.submit(figures.peak_memory, orders) for orders in sizes]
+        while not all(each.done() for each in [*coming, *missed, *memory]):
             with contextlib.suppress(Empty):
                 bar.update(through.get(timeout=1))
         days = [each.result() for each in coming]
-        missed, nameless, small, large = (each.result() for each in extra)
+        document = report.text(
+            days,
+            [each.result() for each in missed],
+            [(orders, each.result()) for orders, each in zip(sizes, memory, strict=True)],
+            limit := figures.orders_a_day(),
+            figures.requests_a_day(limit),
+        )
     broken = [promise for day in days for promise in broken_promises(day)]
-    document = report.text(days, missed, nameless, (small, large), figures.orders_a_day())
     print(document)
     if not arguments.print and not broken:
         (ROOT / "docs/reliability.md").write_text(document)

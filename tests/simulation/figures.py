@@ -1,16 +1,33 @@
-"""What a run over many missed orders costs, and how many orders a day the rate limit allows."""
+"""What reconciliation costs: requests and time after an outage, memory, and how many orders a day it can list."""
 
+import io
+import json
+import math
+import resource
+import subprocess
+import sys
 import time
-import tracemalloc
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
+
+import requests
+from urllib3 import HTTPResponse
 
 import reconcile
 from payments import ledger, orders, pocketsflow
 from payments.provider import PER_MINUTE
+from sandbox.template import ROOT
+from tests.conftest import template
 from tests.simulation import motospeed
-from tests.simulation.day import COURSE, Plan, prepared
+from tests.simulation.day import COURSE, START, Day, Plan, prepared
 from tests.world import CATALOGUE
+
+REFUNDED = 0.05
+"""Refunds for each order, in the sum of what is listed."""
+
+
+# --- Orders that webhooks missed --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -21,56 +38,145 @@ class Missed:
     minutes: float
     """Of virtual time: Pocketsflow's pace."""
     requests: int
-    cpu_seconds: float
-    """Of this machine, moto's part included."""
-    peak_kilobytes: int
-    """Of memory, within one run."""
+    own_seconds: float
+    """CPU of the functions, without moto's and the fake Pocketsflow's part."""
 
 
-def missed(number: int, *, metadata: bool, traced: bool = False) -> Missed:
+def missed(number: int, *, metadata: bool) -> Missed:
+    """With `metadata` the list says which order was paid; without, each one is asked for."""
     with prepared(Plan(seed=1, payments=0, loss=1, hostile=False)) as day:
-        day.platform.invoke("reconcile", {"walk": "recent"})
-        day.world.account.hand_over = lambda _: None
-        opened = []
-        for _ in range(number):
-            now = day.engine.clock.now
-            order = ledger.Order(orders.new_id(now), CATALOGUE["course"], "buyer@example.com", {})
-            ledger.open_order(order, None, "", now)
-            opened.append(order.id)
-            session = day.world.account.open_session(
-                {"productId": COURSE["productId"], "metadata": {"external_order_id": order.id}}
-            )
-            day.world.pay(session)
+        order_ids = [_paid_unheard(day) for _ in range(number)]
         if not metadata:
             day.world.account.set_faults({"hide_metadata": "list"})
         day.engine.clock.passes(minutes=5)
+        begun, own = day.engine.clock.now, 0.0
         day.api.requests.clear()
-        begun, cpu, peak = day.engine.clock.now, 0.0, 0
-        while _is_any_pending(day.world.stack.table, opened):
-            started = day.engine.clock.now
-            if traced:
-                tracemalloc.start()
-            before = time.process_time()
+        while True:
+            started, before = day.engine.clock.now, time.process_time() - day.weather.cpu_elsewhere
             day.platform.invoke("reconcile", {"walk": "recent"})
-            cpu += time.process_time() - before
-            if traced:
-                peak = max(peak, tracemalloc.get_traced_memory()[1] // 1000)
-                tracemalloc.stop()
-            ended = day.engine.clock.now
-            day.engine.clock.now = max(ended, started + timedelta(minutes=5))
-        return Missed(number, (ended - begun).total_seconds() / 60, len(day.api.requests), cpu, peak)
+            own += time.process_time() - day.weather.cpu_elsewhere - before
+            if not _is_any_pending(day, order_ids):
+                break
+            day.engine.clock.now = max(day.engine.clock.now, started + timedelta(minutes=5))
+        minutes = (day.engine.clock.now - begun).total_seconds() / 60
+        return Missed(number, minutes, len(day.api.requests), own)
 
 
-def _is_any_pending(table: str, order_ids: list[str]) -> bool:
-    items = motospeed.table_of(table).items
-    held = {key.value: item for key, item in items.items()}
-    return any("open_day" in held[f"order#{order_id}"].attrs for order_id in order_ids)
+def _paid_unheard(day: Day) -> str:
+    """Our id of an order that is paid, and whose webhook never came."""
+    now, account = day.engine.clock.now, day.world.account
+    order = ledger.Order(orders.new_id(now), CATALOGUE["course"], "buyer@example.com", {})
+    ledger.open_order(order, None, "", now)
+    metadata = {"external_order_id": order.id}
+    account.pay(
+        account.open_session({"productId": COURSE["productId"], "metadata": metadata}),
+        account.products[COURSE["productId"]],
+    )
+    return order.id
+
+
+def _is_any_pending(day: Day, order_ids: list[str]) -> bool:
+    items = {key.value: item for key, item in motospeed.table_of(day.world.stack.table).items.items()}
+    return any("open_day" in items[f"order#{order_id}"].attrs for order_id in order_ids)
+
+
+# --- Memory -----------------------------------------------------------------------------------------------------------
+
+
+def peak_memory(number: int) -> float:
+    """MB that a process of its own takes at most while it settles so many missed orders."""
+    settle = f"import tests.conftest; from tests.simulation import figures; print(figures.settle({number}))"
+    command = [sys.executable, "-c", settle]
+    path = {"PYTHONPATH": f"{ROOT}/functions"}
+    return float(subprocess.run(command, cwd=ROOT, env=path, capture_output=True, text=True, check=True).stdout)
+
+
+def settle(number: int) -> float:
+    """With an AWS and a Pocketsflow that keep nothing: what grows is the function's. The peak so far, in MB."""
+    with prepared(Plan(seed=1, payments=0, loss=1, hostile=False)) as day:
+        keeping = motospeed.answer
+        order = {"pk": {"S": ""}, "created_at": {"S": ""}, "product_id": {"S": COURSE["productId"]}, "rev": {"N": "0"}}
+
+        def forgetting(event_name: str, request: Any) -> Any:
+            asked = json.loads(request.body)
+            if event_name.endswith("BatchGetItem"):
+                return motospeed.made(request, 200, {"Responses": {}, "UnprocessedKeys": {}})
+            if event_name.endswith("UpdateItem") and not asked["Key"]["pk"]["S"].startswith("reconcile#"):
+                return motospeed.made(request, 200, {"Attributes": order})
+            shard.items.clear()
+            return keeping(event_name, request)
+
+        shard = motospeed.table_of(day.world.stack.table).stream_shard
+        assert shard is not None
+        motospeed.answer, day.api.fake = forgetting, _Pages(number)
+        settled = 0
+        while settled < number:
+            settled += day.platform.invoke("reconcile", {"walk": "recent"})["found"]["settled"]
+            day.engine.clock.passes(minutes=5)
+        motospeed.answer = keeping
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
+class _Pages(requests.adapters.BaseAdapter):
+    """A Pocketsflow that makes its list of orders up, page by page."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._number = number
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        path, _, query = str(request.path_url).partition("?")
+        page = int(query.rpartition("page=")[2].partition("&")[0] or 1) if "page=" in query else 1
+        first, last = (page - 1) * 100, min(page * 100, self._number) if path == "/orders" else 0
+        rows = [
+            {
+                "_id": f"{number:024x}", "productId": COURSE["productId"], "grossAmount": 49, "currency": "usd",
+                "createdAt": START.isoformat(), "isRefunded": False, "isDisputed": False, "testMode": True,
+                "metadata": {"external_order_id": orders.new_id(START)},
+            }
+            for number in range(first, last)
+        ]  # fmt: skip
+        content = {path.rpartition("/")[2]: rows, "pagination": {"hasMore": path == "/orders" and last < self._number}}
+        return _response(request, content)
+
+    def close(self) -> None:
+        pass
+
+
+def _response(request: requests.PreparedRequest, content: Any) -> requests.Response:
+    response = requests.Response()
+    response.status_code, response.request, response.url = 200, request, str(request.url)
+    response.raw = HTTPResponse(io.BytesIO(json.dumps(content).encode()), preload_content=False, status=200)
+    return response
+
+
+# --- The rate limit ---------------------------------------------------------------------------------------------------
+
+
+def requests_a_day(orders_a_day: int) -> dict[str, int]:
+    """To list what is sold, by walk, with so many orders a day for half a year."""
+    [function] = [each for each in template().functions() if each.handler == "reconcile.handler"]
+    found = {}
+    for schedule in function.schedules:
+        runs = 86_400 // schedule.seconds
+        for name in reconcile.SCHEDULED[schedule.input["walk"]]:
+            listing = reconcile.LISTINGS[name]
+            back = listing.back if listing.back is not None else timedelta(seconds=schedule.seconds) + reconcile.OVERLAP
+            rows = (
+                {"/orders": 1.0, "/refunds": REFUNDED}.get(listing.path, 0) * orders_a_day * (back / timedelta(days=1))
+            )
+            found[name] = runs * max(1, math.ceil(rows / pocketsflow.PAGE_SIZE))
+    return found
 
 
 def orders_a_day() -> int:
-    """At which all of reconciliation's share of the rate limit is spent on listing what is sold."""
-    pages = 0.0
-    for name, runs in (("recent", 288), ("hours", 24), ("days", 1), ("history", 1)):
-        back = reconcile.LISTINGS[f"orders.{name}"].back or reconcile.OVERLAP + timedelta(minutes=5)
-        pages += runs * (back / timedelta(days=1)) / pocketsflow.PAGE_SIZE
-    return int(PER_MINUTE * 60 * 24 / pages)
+    """The most whose listing fits into reconciliation's share of the rate limit."""
+    share = PER_MINUTE * 60 * 24
+    least, most = 0, 10_000_000
+    while most - least > 1:
+        middle = (least + most) // 2
+        if sum(requests_a_day(middle).values()) <= share:
+            least = middle
+        else:
+            most = middle
+    return least

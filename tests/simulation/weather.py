@@ -2,8 +2,10 @@
 
 import io
 import json
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from random import Random
@@ -53,6 +55,8 @@ class Weather:
     """429 of Pocketsflow."""
     met: Counter[str] = field(default_factory=Counter)
     """How often each fault was met."""
+    cpu_elsewhere: float = 0
+    """Seconds that moto and the fake Pocketsflow have taken."""
 
     def outage(self, service: str, now: datetime) -> Kind | None:
         return next((o.kind for o in self.outages if o.service == service and o.start <= now < o.end), None)
@@ -60,6 +64,15 @@ class Weather:
     def counted(self, name: str) -> str:
         self.met[name] += 1
         return name
+
+    @contextmanager
+    def elsewhere(self) -> Iterator[None]:
+        """What is done here is not the functions' doing."""
+        begun = time.process_time()
+        try:
+            yield
+        finally:
+            self.cpu_elsewhere += time.process_time() - begun
 
 
 def hostile(random: Random, start: datetime, span: timedelta, intensity: float = 1) -> Weather:
@@ -112,7 +125,8 @@ class Aws:
         if outage == "throttled" or chance() < weather.throttled:
             weather.counted(f"{service} throttled")
             return motospeed.made(request, 400, {"__type": THROTTLED[service], "message": "Rate exceeded"})
-        answer = take_events(request) if operation == "PutEvents" else motospeed.answer(event_name, request)
+        with weather.elsewhere():
+            answer = take_events(request) if operation == "PutEvents" else motospeed.answer(event_name, request)
         if operation == "SendMessage" and answer.status_code == 200:
             self.parked(json.loads(request.body)["MessageBody"])
         if operation == "PutEvents" and (outage == "partial" or chance() < weather.partial):
@@ -146,7 +160,7 @@ class Pocketsflow(requests.adapters.BaseAdapter):
 
     def __init__(self, engine: Engine, weather: Weather, random: Random, fake: requests.adapters.BaseAdapter) -> None:
         super().__init__()
-        self._engine, self._weather, self._random, self._fake = engine, weather, random, fake
+        self._engine, self._weather, self._random, self.fake = engine, weather, random, fake
         self.requests: list[tuple[float, str]] = []
         """When each was sent, in seconds since the epoch, and by which function."""
         self.sender = ""
@@ -170,7 +184,8 @@ class Pocketsflow(requests.adapters.BaseAdapter):
         if outage == "throttled" or chance() < weather.too_many:
             weather.counted("Pocketsflow answered 429")
             return self._busy(request, 429)
-        response = self._fake.send(request, *arguments, **options)
+        with weather.elsewhere():
+            response = self.fake.send(request, *arguments, **options)
         if response.status_code == 429:
             weather.counted("Pocketsflow's own limit reached")
         if chance() < weather.killed / 2:
