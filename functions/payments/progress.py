@@ -4,6 +4,7 @@ A run holds the lease, so that two at once are one; it expires, so that a crash 
 may take. Cursors move when the work behind them is done, never before.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -92,7 +93,7 @@ def save(run: Run, begun: Iterable[str] = (), *, end: bool = False) -> None:
         ":owner": {"S": run.owner},
         ":cursors": value(run.cursors),
         ":walks": value({name: vars(walk) for name, walk in run.walks.items()}),
-        ":spent": value([int(moment * 1000) for moment in run.spent]),
+        ":spent": value([math.ceil(moment * 1000) for moment in run.spent]),  # not a moment too early
     }
     update = "SET cursors = :cursors, walks = :walks, spent = :spent"
     if end:

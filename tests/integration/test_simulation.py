@@ -21,6 +21,14 @@ def test_a_hostile_day(seed: int, loss: float) -> None:
     assert sum(day.faults.values()) > 50
 
 
+def test_parked_webhooks_settle() -> None:
+    """While the ledger is down webhooks are parked, and the queue settles them."""
+    day = live(Plan(7, loss=0, hostile=True, payments=150, hours=4, polling=0, subscriptions=2))
+    assert broken_promises(day) == []
+    assert day.counts["webhooks parked"] > 0
+    assert day.by["parking"] > 0
+
+
 def test_a_seed_gives_one_history() -> None:
     """The same day again is the same, request by request."""
     plan = Plan(3, loss=0.1, hostile=True, payments=25, hours=1, polling=0.1, subscriptions=2)
@@ -34,7 +42,11 @@ def test_a_ledger_that_drops_a_payment_is_noticed(monkeypatch: pytest.MonkeyPatc
     record = ledger.record
 
     def forgetful(fact: Any, *arguments: Any, **options: Any) -> Any:
-        return "settled" if fact.id.startswith(("0", "1", "2", "3")) else record(fact, *arguments, **options)
+        return (
+            "settled"
+            if str(getattr(fact, "id", "")).startswith(("0", "1", "2", "3"))
+            else record(fact, *arguments, **options)
+        )
 
     with prepared(plan) as day:
         monkeypatch.setattr(ledger, "record", forgetful)

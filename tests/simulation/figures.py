@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import requests
@@ -114,7 +115,16 @@ def settle(number: int) -> float:
             settled += day.platform.invoke("reconcile", {"walk": "recent"})["found"]["settled"]
             day.engine.clock.passes(minutes=5)
         motospeed.answer = keeping
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    return _peak()
+
+
+def _peak() -> float:
+    """MB. Linux counts a process's beginning, as a copy of its parent, into ru_maxrss, and not into VmHWM."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        [peak] = [line for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+        return int(peak.split()[1]) / 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 class _Pages(requests.adapters.BaseAdapter):

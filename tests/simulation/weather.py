@@ -1,5 +1,6 @@
 """What fails: AWS and Pocketsflow for a while, single answers, and functions that are killed at any request."""
 
+import hashlib
 import io
 import json
 import time
@@ -126,8 +127,9 @@ class Aws:
             weather.counted(f"{service} throttled")
             return motospeed.made(request, 400, {"__type": THROTTLED[service], "message": "Rate exceeded"})
         with weather.elsewhere():
-            answer = take_events(request) if operation == "PutEvents" else motospeed.answer(event_name, request)
-        if operation == "SendMessage" and answer.status_code == 200:
+            taken = {"PutEvents": take_events, "SendMessage": take_message}.get(operation)
+            answer = taken(request) if taken else motospeed.answer(event_name, request)
+        if operation == "SendMessage":
             self.parked(json.loads(request.body)["MessageBody"])
         if operation == "PutEvents" and (outage == "partial" or chance() < weather.partial):
             answer = self._refuse_some(request, answer)
@@ -153,6 +155,12 @@ def take_events(request: Any) -> AWSResponse:
     """A bus that takes all: what moto does with an event, its rules and its archive, is of no interest here."""
     entries = [{"EventId": str(number)} for number, _ in enumerate(json.loads(request.body)["Entries"])]
     return motospeed.made(request, 200, {"FailedEntryCount": 0, "Entries": entries})
+
+
+def take_message(request: Any) -> AWSResponse:
+    """A queue that takes all: the platform has the messages."""
+    digest = hashlib.md5(json.loads(request.body)["MessageBody"].encode()).hexdigest()
+    return motospeed.made(request, 200, {"MessageId": digest, "MD5OfMessageBody": digest})
 
 
 class Pocketsflow(requests.adapters.BaseAdapter):
