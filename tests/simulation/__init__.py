@@ -9,3 +9,5 @@ figures.py    what reconciliation costs and holds in memory
 report.py     docs/reliability.md and its chart
 motospeed.py  where moto's cost grows with the table, at a cost that does not
 """
+
+import tests.conftest  # noqa: F401  # the functions' environment, before any of them is imported

@@ -11,7 +11,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-import tests.conftest  # noqa: F401  # the functions' environment, before any of them is imported
 from sandbox.template import ROOT
 from tests.simulation import checks, figures, report
 from tests.simulation.day import Plan, prepared
