@@ -219,6 +219,6 @@ def chart(days: list[Lived]) -> None:
     axes.set_ylabel("share of orders settled")
     axes.set_ylim(0, 1.02)
     axes.grid(color="#ddd")
-    axes.legend(loc="upper left", fontsize=8)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.32, 0.01), fontsize=8)
     figure.tight_layout()
     figure.savefig(ROOT / "docs/reliability.svg", metadata={"Date": None, "Creator": None})
