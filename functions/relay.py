@@ -5,6 +5,7 @@ refund that waited beside its payment is copied to the order. Only then is it to
 """
 
 import json
+import math
 import os
 import random
 import time
@@ -26,6 +27,8 @@ UNPUBLISHED_BUCKET = os.environ["UNPUBLISHED_BUCKET"]
 TRIES = 3
 MAX_ENTRIES, MAX_BYTES = 10, 200_000
 """Of one PutEvents: AWS takes ten entries and 256 kB."""
+SPARE_SECONDS = 1
+"""Beside one PutEvents: however slow the ledger is, what is completed is told, and the batch gets on."""
 
 _bus = aws.client("events")
 
@@ -43,19 +46,26 @@ def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
     could not be published is reported, and comes again."""
     count("RecordRead", len(event["Records"]))
     with aws.finishing_in_time(context):
-        telling, failed = [], set()
-        for record in event["Records"]:
-            number = record["dynamodb"]["SequenceNumber"]
-            try:
-                telling += [Told(number, each, _entry(each)) for each in _complete(record["dynamodb"])]
-            except (BotoCoreError, ClientError) as error:
-                needs_attention("record_not_relayed", error=where(error))
-                failed.add(number)
-            except Exception as error:  # noqa: BLE001  # a defect of ours: trying again would hold up all that follows
-                needs_attention("record_not_understood", error=where(error))
-                _put_aside(record)
+        with aws.finishing_within(math.inf, leaving=aws.longest_try("events") + SPARE_SECONDS):
+            telling, failed = _complete_all(event["Records"])
         failed |= {told.record for told in _publish(telling)}
     return {"batchItemFailures": [{"itemIdentifier": number} for number in sorted(failed, key=int)]}
+
+
+def _complete_all(records: list[dict[str, Any]]) -> tuple[list[Told], set[str]]:
+    """What is to be told, and the sequence numbers of the records that could not be completed."""
+    telling, failed = [], set()
+    for record in records:
+        number = record["dynamodb"]["SequenceNumber"]
+        try:
+            telling += [Told(number, each, _entry(each)) for each in _complete(record["dynamodb"])]
+        except (BotoCoreError, ClientError) as error:
+            needs_attention("record_not_relayed", error=where(error))
+            failed.add(number)
+        except Exception as error:  # noqa: BLE001  # a defect of ours: trying again would hold up all that follows
+            needs_attention("record_not_understood", error=where(error))
+            _put_aside(record)
+    return telling, failed
 
 
 def _complete(change: dict[str, Any]) -> list[outbox.Event]:

@@ -208,17 +208,39 @@ def test_a_request_that_nobody_heard_of(shop: World, outages: Outages) -> None:
     assert len({entry["Detail"] for chunk in entries(outages) for entry in chunk}) == 1
 
 
+def as_in_the_template(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(aws, "CONNECT_SECONDS", aws.CONNECT_SECONDS * 5)
+    patch.setattr(aws, "READ_SECONDS", {name: 5 * seconds for name, seconds in aws.READ_SECONDS.items()})
+
+
 def test_it_answers_before_its_time_is_over(shop: World, outages: Outages, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch of fifty whose bus is silent, with the patience that the template gives: all are reported within the
     function's thirty seconds."""
     _, records = settled(shop, 50)
     shop.flow()
-    monkeypatch.setattr(aws, "CONNECT_SECONDS", aws.CONNECT_SECONDS * 5)
-    monkeypatch.setattr(aws, "READ_SECONDS", {name: 5 * seconds for name, seconds in aws.READ_SECONDS.items()})
+    as_in_the_template(monkeypatch)
     outages.fates["events"] = silent
     started = shop.clock.now
     assert shop.relay(records) == [number(record) for record in records]
     assert (shop.clock.now - started).total_seconds() < 30
+
+
+def test_a_ledger_that_is_slow(shop: World, outages: Outages, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no time for all fifty of a batch: those that it could complete are told, and the next try goes on with the
+    others. With the patience that the template gives."""
+    _, records = settled(shop, 50)
+    as_in_the_template(monkeypatch)
+    outages.fates["dynamodb"] = lambda tried: shop.clock.sleep(1.2)
+    left = records
+    for _ in range(4):
+        started = shop.clock.now
+        failed = shop.relay(left)
+        assert (shop.clock.now - started).total_seconds() < 30
+        assert failed == [number(record) for record in left[len(left) - len(failed) :]]
+        assert len(failed) <= max(0, len(left) - 10)
+        left = left[len(left) - len(failed) :]
+    assert left == []
+    assert len({event["id"] for event in shop.published}) == 50
 
 
 @pytest.mark.parametrize("fate", OUTAGES)
