@@ -78,8 +78,12 @@ def _complete(change: dict[str, Any]) -> list[outbox.Event]:
         if events:
             events = _owned(identity, old, new, events, now)
         for name, fact in new.items():
-            if name.startswith(("ref#", "claim#")) and name not in old and fact["source"] == "webhook":
-                sales.await_confirmation(fact["payment_id"], now)
+            if name in old or not name.startswith(("ref#", "claim#")) or fact["source"] != "webhook":
+                continue
+            if fact.get("of") == "subscription":
+                subscriptions.note_claim(fact["payment_id"], identity)
+            else:
+                sales.await_confirmation(fact["payment_id"], identity, now)
     elif kind == "sale" and "order_id" in new:
         for name, fact in new.items():
             if name.startswith("ref#") and (name not in old or "order_id" not in old):

@@ -114,7 +114,7 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outco
         logger.info("subscription_changed" if changed else "subscription_has_ended", extra={"subscription": fact.id})
         return "recorded"
     if WAITS_FOR_API and isinstance(fact, events.Payment):
-        fact = events.Claim("payment", fact.id, fact.order_id)
+        fact = events.Claim(fact.kind, fact.id, fact.order_id)
     outcome = ledger.record(fact, body, now, source="webhook")
     ids = {"order_id": fact.order_id, "fact": ledger.fact_name(fact)}
     # A sale that names no order of this stage was made elsewhere in the same account: kept, but nobody's emergency.

@@ -72,7 +72,7 @@ class Claim:
     """What a delivery says and nothing signed shows, or what is to wait for the API: kept, and changes nothing until
     the API confirms it."""
 
-    of: Literal["payment", "refund"]
+    of: Literal["payment", "subscription", "refund"]
     payment_id: str
     order_id: str | None
 

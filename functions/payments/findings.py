@@ -116,7 +116,7 @@ class Findings:
             self.counts["other_mode"] += 1
         elif not item and sale.made_at is not None and sale.made_at < self._shop.start:
             self.counts["before_start"] += 1
-        elif _same_row(item.get("api"), sale.api):
+        elif _same_row(item.get("api"), sale.api) and not _is_claimed(item):
             self.counts["known"] += 1
         else:
             return True
@@ -288,11 +288,12 @@ class Findings:
     def _count_payment(self, paid: rows.Paid, item: Known) -> str:
         if self._dry:
             return "would_count"
-        if paid.order_id is not None and "order_id" not in item:
-            self.counts[ledger.record(paid.as_sale(), None, self._now(), "api")] += 1
-            order = ledger.read(paid.order_id)
+        order_id = paid.order_id or item.get("claimed_by")
+        if order_id is not None and "order_id" not in item:
+            self.counts[ledger.record(replace(paid.as_sale(), order_id=order_id), None, self._now(), "api")] += 1
+            order = ledger.read(order_id)
             if order is not None:  # the relay has not made the two know each other yet
-                item = {**_told(paid), **item, "sku": order.get("sku"), "order_id": paid.order_id}
+                item = {**_told(paid), **item, "sku": order.get("sku"), "order_id": order_id}
                 item["untrusted_metadata"] = order.get("untrusted_metadata")
         counted = subscriptions.record_renewal(paid.renewal, item, self._now())
         return "payment_counted" if counted else "known"
@@ -324,14 +325,15 @@ class Findings:
             "period_end": change.period_end,
         }
         is_same = all(item.get(name) == value for name, value in told.items() if value is not None)
-        is_new_sale = change.order_id is not None and "order_id" not in item
+        order_id = change.order_id or item.get("claimed_by")
+        is_new_sale = order_id is not None and "order_id" not in item
         if is_same and not is_new_sale:
             return "known"
         if self._dry:
             return "would_follow"
         outcome = "followed"
         if is_new_sale and change.state != "ended":
-            outcome = ledger.record(subscriber.as_sale(), None, now, "api")
+            outcome = ledger.record(replace(subscriber.as_sale(), order_id=order_id), None, now, "api")
         if "ended_at" in item:
             if change.state != "ended" and "order_id" in item and _is_long_ago(item["ended_at"], now):
                 kind: ledger.Drift = "subscription"
@@ -354,8 +356,20 @@ class Findings:
         logger.warning("unreadable_row", extra={"kind": kind})
 
 
-def _order_id(sale: Sale, item: Known) -> str | None:
-    return sale.payment.order_id or item.get("order_id")
+def _order_id(sale: Sale | None, item: Known) -> str | None:
+    """By what the API says; else by what the ledger knows; else by what a signed webhook said."""
+    listed = sale.payment.order_id if sale else None
+    return listed or item.get("order_id") or item.get("claimed_by")
+
+
+def _is_claimed(item: Known) -> bool:
+    """A signed webhook has said whose it is, and no settlement yet."""
+    return "claimed_by" in item and "order_id" not in item
+
+
+def _is_unfit(payment_id: str) -> bool:
+    """Its real id was unfit for a key (payments/fields.py), and so for an address."""
+    return payment_id.startswith("sha256-")
 
 
 def _nothing() -> None:

@@ -3,6 +3,7 @@
 An item `sale#<their id>` has
 
     order_id       ours, written once: a payment belongs to at most one order
+    claimed_by     the order that a signed webhook named first: its own, if the API shows the payment and names none
     api            what Pocketsflow's API said of it last, so that the same row is no work the next time
     refunds_seen   `<refund id>#<status>` of the refunds that the API lists and the ledger holds
     awaits, since  the API has not been asked since something was said by webhook (the index `unconfirmed`)
@@ -50,13 +51,14 @@ def link(order_id: str, fact: Mapping[str, Any], now: datetime, *, fresh: bool =
     return True
 
 
-def await_confirmation(payment_id: str, now: datetime) -> None:
-    """A refund or a claim came by webhook: the API is to be asked about its payment."""
+def await_confirmation(payment_id: str, order_id: str, now: datetime) -> None:
+    """A refund or a claim came by webhook for an order: the API is to be asked about its payment."""
     client.update_item(
         TableName=TABLE,
         Key=key(f"sale#{payment_id}"),
-        UpdateExpression="SET awaits = :api, since = if_not_exists(since, :now)",
-        ExpressionAttributeValues={":api": {"S": "api"}, ":now": {"S": timestamp(now)}},
+        UpdateExpression="SET awaits = :api, since = if_not_exists(since, :now),"
+        " claimed_by = if_not_exists(claimed_by, :order)",
+        ExpressionAttributeValues={":api": {"S": "api"}, ":now": {"S": timestamp(now)}, ":order": {"S": order_id}},
     )
 
 
@@ -126,7 +128,7 @@ def judge(
 
 
 def read(payment_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """What is known of payments, by id; unknown ones are absent. At most a hundred."""
+    """What is known of payments, by id; unknown ones are absent."""
     return {
         pk.removeprefix("sale#"): item for pk, item in read_many(f"sale#{payment}" for payment in payment_ids).items()
     }

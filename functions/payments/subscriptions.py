@@ -97,6 +97,16 @@ def link(order_id: str, fact: Mapping[str, Any], order: Mapping[str, Any], now: 
     return True
 
 
+def note_claim(subscription_id: str, order_id: str) -> None:
+    """The order that a signed webhook named, first: its own, if the API shows the subscription and names none."""
+    client.update_item(
+        TableName=TABLE,
+        Key=key(f"subscription#{subscription_id}"),
+        UpdateExpression="SET claimed_by = if_not_exists(claimed_by, :order)",
+        ExpressionAttributeValues={":order": {"S": order_id}},
+    )
+
+
 def record_renewal(renewal: Renewal, subscription: Mapping[str, Any], now: datetime) -> bool:
     """Counts a payment of a subscription, once for ever. False when it was counted before.
 
@@ -150,6 +160,6 @@ _OF_SUBSCRIPTION = (
 
 
 def read(subscription_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Subscriptions by id; unknown ones are absent. At most a hundred."""
+    """Subscriptions by id; unknown ones are absent."""
     found = read_many(f"subscription#{subscription}" for subscription in subscription_ids)
     return {pk.removeprefix("subscription#"): item for pk, item in found.items()}
