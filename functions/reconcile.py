@@ -8,7 +8,7 @@ next one goes on where it stopped.
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from payments.deployment import MODE
 from payments.findings import Findings, Shop
 from payments.pocketsflow import RequestFailed
 from payments.progress import Run, Walk
-from payments.provider import NoTimeLeft, Provider
+from payments.provider import PER_MINUTE, NoTimeLeft, Provider
 from payments.table import LeftOver, timestamp
 from payments.telemetry import count, logger, metrics, needs_attention, where
 
@@ -36,7 +36,12 @@ OVERLAP = timedelta(minutes=30)
 ASK_AFTER = timedelta(minutes=10)
 """What a webhook told is asked for by its id when no list has shown it for so long."""
 MOST_ASKED = 50
-MAX_PAGES = 2_000
+WIDENED = timedelta(days=1)
+"""No source says whether a list's dates are inclusive, nor in which zone they are read."""
+MAX_PAGES = PER_MINUTE * 60 * 24
+"""A day of requests: a list that takes longer has no end."""
+MAX_STUCK = 3
+"""Runs in a row that got no page of a walk, until it starts over."""
 
 
 class Listing(NamedTuple):
@@ -45,6 +50,12 @@ class Listing(NamedTuple):
     path: str
     back: timedelta | None
     query: dict[str, str] = {}  # noqa: RUF012  # of a NamedTuple, never written to
+
+    @property
+    def widened(self) -> timedelta:
+        """How much earlier than needed it is asked for. The frequent walks are not: they would list a day each time,
+        and what another zone hides from them the hourly walk finds."""
+        return WIDENED if self.back is not None and self.back > OVERLAP else timedelta(0)
 
 
 LISTINGS = {  # in the order of their urgency
@@ -61,6 +72,7 @@ LISTINGS = {  # in the order of their urgency
     "orders.history": Listing("/orders", timedelta(days=180)),
     "refunds.history": Listing("/refunds", timedelta(days=180)),
 }
+URGENT = [name for name in LISTINGS if not name.endswith(".history")]
 SCHEDULED = {
     "asked": ["orders.asked", "payments.asked"],
     "recent": ["orders.recent", "payments.recent"],
@@ -105,61 +117,100 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> di
 
     findings.want_refunds = want_refunds
     _begin_walks(run, datetime.now(UTC))
-    trouble: list[str] = []
+    save()  # what becomes due from now on is due again
+    walks = _Walks(run, provider, findings, save, dry=dry)
     try:
-        tried: set[str] = set()
-        while name := next((name for name in LISTINGS if name in run.walks.keys() - tried), None):
-            tried.add(name)
-            try:
-                _walk(name, run, provider, findings, save)
-            except RequestFailed as failure:
-                trouble.append(f"{name} {failure.reason}")
-                if failure.is_of_all:
-                    break
-        if not trouble and not dry:
+        walks.go(URGENT)
+        if "/orders" not in walks.down and not dry:
             findings.unconfirmed(sales.unconfirmed(datetime.now(UTC) - ASK_AFTER, MOST_ASKED))
+        walks.go(LISTINGS)
     except NoTimeLeft:
         logger.info("goes_on_later", extra={"walks": sorted(run.walks)})
     except RequestFailed as failure:
-        trouble.append(f"single {failure.reason}")
+        walks.trouble.append(f"single {failure.reason}")
     except (BotoCoreError, ClientError, LeftOver) as error:
-        trouble.append(where(error))
+        walks.trouble.append(where(error))
     if findings.counts["unreadable"]:
-        trouble.append("unreadable rows")
+        walks.trouble.append("unreadable rows")
     for outcome, times in {"PocketsflowRequests": provider.requests, **findings.counts}.items():
         count(outcome, times)
-    if trouble:
-        needs_attention("reconcile_partial", trouble="; ".join(trouble))
+    if walks.trouble:
+        needs_attention("reconcile_partial", trouble="; ".join(walks.trouble))
     save(end=True)
-    found = dict(findings.counts)
-    logger.info("reconciled", extra={"found": found, "requests": provider.requests, "partial": bool(trouble)})
-    return {"outcome": "partial" if trouble else "done", "found": found, "requests": provider.requests, "dry_run": dry}
+    is_partial, found = bool(walks.trouble), dict(findings.counts)
+    logger.info("reconciled", extra={"found": found, "requests": provider.requests, "partial": is_partial})
+    outcome = "partial" if is_partial else "done"
+    return {"outcome": outcome, "found": found, "requests": provider.requests, "dry_run": dry}
 
 
-def _walk(name: str, run: Run, provider: Provider, findings: Findings, save: Callable[..., None]) -> None:
-    """Through all pages of a list. Rows may shift while it is walked: what shifts to a later page is met twice, and
-    what shifts to an earlier one is met by the next walk, which overlaps."""
-    walk, listing = run.walks[name], LISTINGS[name]
-    kind = name.partition(".")[0]
-    since, until = datetime.fromisoformat(walk.since), datetime.fromisoformat(walk.until)
-    # No source says whether the dates are inclusive, or in which zone: asked for widely, and filtered here.
-    query = {**listing.query, "startDate": walk.since, "endDate": timestamp(until + timedelta(days=1))}
-    take: Callable[..., None] = getattr(findings, kind)
-    while True:
-        page = provider.page(listing.path, query if kind != "subscribers" else {}, walk.page)
-        take(page.rows, since, until)
-        if not page.has_more:
-            break
-        walk.page += 1
-        if walk.page > MAX_PAGES:
-            raise RequestFailed("unexpected")
-        save()
-    del run.walks[name]
-    if listing.back is None:
-        run.cursors[name] = walk.until
-    if name == "orders.recent":
-        count("ReconcileCompleted")
-    save()
+class _Walks:
+    """Goes through what a run has in hand, each walk once. `trouble` says what failed, `down` the paths that
+    Pocketsflow does not answer for: neither holds up the others."""
+
+    def __init__(
+        self, run: Run, provider: Provider, findings: Findings, save: Callable[..., None], *, dry: bool
+    ) -> None:
+        self._run, self._provider, self._findings, self._save, self._dry = run, provider, findings, save, dry
+        self._tried: set[str] = set()
+        self.trouble: list[str] = []
+        self.down: set[str] = set()
+
+    def go(self, names: Iterable[str]) -> None:
+        """In this order; a walk that another one asks for has its place in it."""
+        while name := next((each for each in names if each in self._run.walks.keys() - self._tried), None):
+            self._tried.add(name)
+            path, page = LISTINGS[name].path, self._run.walks[name].page
+            if path in self.down:
+                continue
+            try:
+                self._walk(name)
+            except RequestFailed as failure:
+                self.trouble.append(f"{name} {failure.reason}")
+                if failure.is_of_all:
+                    self.down.update(listing.path for listing in LISTINGS.values())
+                elif failure.is_of_path:
+                    self.down.add(path)
+                self._note_stuck(name, is_stuck=self._run.walks[name].page == page)
+            else:
+                if name == "orders.recent" and not self._dry:
+                    count("ReconcileCompleted")
+
+    def _walk(self, name: str) -> None:
+        """Through all pages of a list. Rows may shift while it is walked: what shifts to a later page is met twice, and
+        what shifts to an earlier one is met by the next walk, which overlaps."""
+        walk, listing = self._run.walks[name], LISTINGS[name]
+        kind = name.partition(".")[0]
+        since, until = datetime.fromisoformat(walk.since), datetime.fromisoformat(walk.until)
+        asked = {"startDate": timestamp(since - listing.widened), "endDate": timestamp(until + WIDENED)}
+        query = {**listing.query, **asked} if kind != "subscribers" else {}
+        take: Callable[..., None] = getattr(self._findings, kind)  # which looks at the dates itself
+        last: list[Any] | None = None
+        while True:
+            page = self._provider.page(listing.path, query, walk.page)
+            if page.rows == last or walk.page > MAX_PAGES:
+                self._start_over(name)
+                raise RequestFailed("endless")
+            take(page.rows, since, until)
+            last = page.rows
+            if not page.has_more:
+                break
+            walk.page += 1
+            self._save()
+        del self._run.walks[name]
+        if listing.back is None:
+            self._run.cursors[name] = walk.until
+        self._save()
+
+    def _note_stuck(self, name: str, *, is_stuck: bool) -> None:
+        """A page that never comes must not keep what is new waiting, nor an outage cost a long walk all its pages."""
+        walk = self._run.walks[name]
+        walk.stuck = walk.stuck + 1 if is_stuck else 0
+        if walk.stuck == MAX_STUCK:
+            self._start_over(name)
+
+    def _start_over(self, name: str) -> None:
+        """From the first page on, of what has been made until now."""
+        self._run.walks[name] = Walk(self._run.walks[name].since, timestamp(datetime.now(UTC)))
 
 
 def _begin_walks(run: Run, now: datetime) -> None:

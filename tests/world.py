@@ -13,6 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
+from urllib.parse import parse_qsl
 
 import requests
 from requests.adapters import BaseAdapter
@@ -103,6 +104,8 @@ class World:
         """Each {"type", **detail}, as often as the bus took it."""
         self.requests: list[str] = []
         """To Pocketsflow's API, as "GET /orders"."""
+        self.answers: dict[str, Callable[[dict[str, str]], tuple[int, Any]]] = {}
+        """Of Pocketsflow, in place of its own: by request, from the query, its status and its JSON."""
         self.on_request: Callable[[], None] = lambda: None
         self.asked: list[dict[str, Any]] = []
         """Records of the stream that ask for a run."""
@@ -217,19 +220,26 @@ class World:
 class _InProcess(BaseAdapter):
     """Carries what `requests` sends to the fake Pocketsflow, without a socket."""
 
-    def __init__(self, application: Any, note: Callable[[str], None]) -> None:
+    def __init__(self, application: Any, world: World) -> None:
         super().__init__()
-        self._client, self._note = Client(application), note
+        self._client, self._world = Client(application), world
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        self._note(f"{request.method} {request.path_url.partition('?')[0]}")
-        answer = self._client.open(
-            request.path_url, method=request.method, headers=list(request.headers.items()), data=request.body
-        )
+        path, _, query = request.path_url.partition("?")
+        name = f"{request.method} {path}"
+        self._world.note_request(name)
+        if instead := self._world.answers.get(name):
+            status, content = instead(dict(parse_qsl(query)))
+            headers, data = {}, json.dumps(content, default=float).encode()
+        else:
+            answer = self._client.open(
+                request.path_url, method=request.method, headers=list(request.headers.items()), data=request.body
+            )
+            status, headers, data = answer.status_code, dict(answer.headers), answer.data
         response = requests.Response()
-        response.status_code = answer.status_code
-        response.headers.update(dict(answer.headers))
-        response.raw = HTTPResponse(io.BytesIO(answer.data), preload_content=False, status=answer.status_code)
+        response.status_code = status
+        response.headers.update(headers)
+        response.raw = HTTPResponse(io.BytesIO(data), preload_content=False, status=status)
         response.request, response.url = request, cast(str, request.url)
         return response
 
@@ -256,7 +266,7 @@ def world(stack: Aws, patch: Any, start: datetime) -> Iterator[World]:
     patch.setattr(fake, "API_KEY", API_KEY)
     patch.setattr(pocketsflow, "URL", URL)
     patch.setattr(pocketsflow, "_SCHEMES", ("http://pocketsflow.test/", "https://"))
-    pocketsflow._http.mount(URL, _InProcess(fake.application(account), made.note_request))
+    pocketsflow._http.mount(URL, _InProcess(fake.application(account), made))
     events = relay._bus.meta.events
     asked: list[list[dict[str, Any]]] = []
 

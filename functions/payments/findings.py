@@ -4,6 +4,7 @@ what is known is left alone, what contradicts is told, and nothing is taken back
 A payment costs two writes at most on the day that it is found, and none as long as its row stays the same.
 """
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ from payments.telemetry import logger
 
 WRITERS = 10
 """Writes at once: a run is then bound by Pocketsflow's rate limit, not by ours."""
+MAX_FAILED_IN_A_ROW = 3
+"""Single records that Pocketsflow does not give, until no more of them are asked for."""
 SETTLED_LONG_AGO = timedelta(hours=1)
 """Until then a list may not show yet what a webhook has told."""
 
@@ -50,6 +53,7 @@ class Findings:
 
     def __init__(self, shop: Shop, provider: Provider, now: Callable[[], datetime], *, dry: bool = False) -> None:
         self._shop, self._provider, self._now, self._dry = shop, provider, now, dry
+        self._failed_in_a_row = 0
         self.counts: Counter[str] = Counter()
         """`unreadable` are rows that are not what they should be: never to be taken for "there are none"."""
         self.want_refunds: Callable[[], None] = _nothing
@@ -74,27 +78,46 @@ class Findings:
             self.want_refunds()
         named = [(sale.of(_order_id(sale, item)), item) for sale, item in work if not self._is_nameless(sale, item)]
         self._each(named, lambda pair: self._settle(*pair))
-        # A list may leave out what a single record has, so the API is asked once before a payment is nobody's. Each is
-        # settled at once: a page may have more of them than there is time for.
-        for sale, item in work:
-            if self._is_nameless(sale, item):
-                asked = rows.sale(self._provider.read("/orders", sale.payment.id))
-                self.counts[self._settle(asked or sale, item)] += 1
+        nameless = [pair for pair in work if self._is_nameless(*pair)]
+        random.shuffle(nameless)  # so that those whose record fails are not always before the others
+        for sale, item in nameless:
+            if self._gives_up():
+                return
+            self._single(self._place, sale, item)
+
+    def _place(self, sale: Sale, item: Known) -> str:
+        """A list may leave out what a single record has, so the API is asked once before a payment is nobody's. Each is
+        settled at once: a page may have more of them than there is time for."""
+        asked = None if _is_unfit(sale.payment.id) else rows.sale(self._provider.read("/orders", sale.payment.id))
+        return self._settle(asked or sale, item)
 
     def unconfirmed(self, payment_ids: Iterable[str]) -> None:
         """Payments of which webhooks said something and no list has shown anything since: each is asked for by its id,
         once."""
         for payment_id in payment_ids:
-            if payment_id.startswith("sha256-"):  # its real id was unfit for a key, and so for an address
+            if self._gives_up():
+                return
+            if _is_unfit(payment_id):
                 sales.mark_seen(payment_id, {}, [], self._now())
-                continue
-            try:
-                self.counts[self._confirm(payment_id)] += 1
-            except RequestFailed as failure:
-                if failure.is_of_all:
-                    raise
-                self._count_unreadable("single order")
+            elif not self._single(self._confirm, payment_id):
                 sales.ask_later(payment_id, self._now())
+
+    def _gives_up(self) -> bool:
+        """Pocketsflow gives no single record now: later walks meet those that are left."""
+        return self._failed_in_a_row == MAX_FAILED_IN_A_ROW
+
+    def _single(self, do: Callable[..., str], *about: Any) -> bool:
+        """Does what reads a single record. False when that failed: no record holds up the others."""
+        try:
+            self.counts[do(*about)] += 1
+        except RequestFailed as failure:
+            if failure.is_of_all:
+                raise
+            self._failed_in_a_row += 1
+            self._count_unreadable("single record")
+            return False
+        self._failed_in_a_row = 0
+        return True
 
     def _confirm(self, payment_id: str) -> str:
         item = sales.read([payment_id]).get(payment_id, {})
@@ -102,7 +125,7 @@ class Findings:
         sale = rows.sale(row)
         if row is not None and sale is None:
             raise RequestFailed("unexpected")
-        order_id = item.get("order_id") or (sale.payment.order_id if sale else None)
+        order_id = item.get("order_id") or _order_id(sale, item)
         if order_id is not None and (order := ledger.read(order_id)) is not None:
             self._confirm_refunds(order, item, payment_id)
         if sale is None:

@@ -30,7 +30,7 @@ _PRINTABLE = re.compile(r"[!-~]+")
 _SCHEMES = ("https://", "http://127.0.0.1:") if SANDBOX else ("https://",)
 _WRAPPERS = ("sale", "order", "data")
 
-Reason = Literal["refused", "unauthorized", "busy", "failed", "unreachable", "unexpected", "not_found"]
+Reason = Literal["refused", "unauthorized", "busy", "failed", "unreachable", "unexpected", "not_found", "endless"]
 
 _http = requests.Session()
 _http.trust_env = False  # neither a proxy nor a .netrc of the environment sees the key
@@ -47,8 +47,13 @@ class RequestFailed(Exception):
 
     @property
     def is_of_all(self) -> bool:
-        """Whether all of Pocketsflow is concerned, and not just what was asked for."""
-        return self.reason in ("busy", "unreachable", "failed", "unauthorized")
+        """Whether any other request would fail as well."""
+        return self.reason in ("busy", "unauthorized")
+
+    @property
+    def is_of_path(self) -> bool:
+        """Whether another request of the same path is likely to fail as well."""
+        return self.reason in ("failed", "unreachable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +92,7 @@ def list_page(api_key: str, path: str, query: Mapping[str, str], number: int) ->
     """A page of `/orders`, `/payments`, `/refunds` or `/subscriptions/subscribers`, from 1 on; rows as they came.
 
     The list stands under the path's last word. Sources do not say that every list has pages: a bare list is all there
-    is. Raises RequestFailed.
+    is, and so is one that has more rows than a page and no word of pages. Raises RequestFailed.
     """
     asked = {**query, "page": str(number), "pageSize": str(PAGE_SIZE)}
     content = _call(api_key, "GET", path, LIST_SECONDS, params=asked)
@@ -98,7 +103,7 @@ def list_page(api_key: str, path: str, query: Mapping[str, str], number: int) ->
         raise RequestFailed("unexpected")
     pagination = content.get("pagination")
     more = pagination.get("hasMore") if isinstance(pagination, dict) else None
-    return Page(rows, has_more=bool(rows) and (len(rows) >= PAGE_SIZE if more is None else more is True))
+    return Page(rows, has_more=bool(rows) and (len(rows) == PAGE_SIZE if more is None else more is True))
 
 
 def read(api_key: str, path: str, identity: str) -> dict[str, Any] | None:

@@ -17,11 +17,12 @@ STATE = "reconcile#state"
 
 @dataclass
 class Walk:
-    """Through the pages of a list, of what was made between two times."""
+    """Through the pages of a list, of what was made between two times. `stuck`: runs in a row that got none of it."""
 
     since: str
     until: str
     page: int = 1
+    stuck: int = 0
 
 
 @dataclass

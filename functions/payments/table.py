@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import UniversalAttributeValueTypeDef as AnyValue
 
 TABLE = os.environ["TABLE_NAME"]
+MAX_KEYS = 100
+"""Of one BatchGetItem."""
 
 client = aws.client("dynamodb")
 
@@ -81,10 +83,18 @@ class LeftOver(Exception):
 
 
 def read_many(pks: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Items by pk, plain, perhaps a moment old; at most a hundred. What DynamoDB leaves over is asked for again. Raises
-    LeftOver."""
+    """Items by pk, plain, perhaps a moment old. Raises LeftOver."""
     items: dict[str, dict[str, Any]] = {}
-    asked: Any = [key(pk) for pk in dict.fromkeys(pks)]
+    different = list(dict.fromkeys(pks))
+    for start in range(0, len(different), MAX_KEYS):
+        items |= _read(different[start : start + MAX_KEYS])
+    return items
+
+
+def _read(pks: list[str]) -> dict[str, dict[str, Any]]:
+    """What DynamoDB leaves over is asked for again."""
+    items: dict[str, dict[str, Any]] = {}
+    asked: Any = [key(pk) for pk in pks]
     for number in range(10):
         if not asked:
             return items

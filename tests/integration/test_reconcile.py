@@ -3,17 +3,19 @@
 import dataclasses
 import json
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
 import reconcile
-from payments import pocketsflow, secrets
+from payments import pocketsflow, provider, secrets
 from payments.table import timestamp
 from sandbox import pocketsflow as fake
 from tests.conftest import Aws
 from tests.integration.ledger_model import moto_table
+from tests.integration.outages import Outages
 from tests.payloads import API_KEY, NOW, unknown
 from tests.world import ELSEWHERE, PRODUCTS, Context, World, world
 
@@ -81,10 +83,10 @@ def test_a_known_payment_costs_nothing(shop: World, wire: list[str]) -> None:
 
 
 def writes_about_payments(wire: list[str]) -> int:
-    """Updates beside those of reconciliation's own item: one to note what is due, one for the lease, one for each
-    page."""
+    """Updates beside those of reconciliation's own item: to note what is due, to take the lease and to give it back, to
+    begin, and one for each page."""
     pages = sum(request.startswith("GET /") and not request.startswith("GET /orders/") for request in wire)
-    return wire.count("dynamodb UpdateItem") - 2 - pages - 1
+    return wire.count("dynamodb UpdateItem") - 4 - pages
 
 
 @pytest.mark.parametrize("hidden", ["string", "reference", "list"])
@@ -220,6 +222,39 @@ def test_a_single_record_that_cannot_be_read_holds_up_no_other(shop: World, monk
     shop.account.orders[payment_id] = row
     later(shop, minutes=11)
     assert not any("awaits" in item for item in shop.stack.items().values())
+
+
+@pytest.mark.parametrize("status", [400, 500])
+def test_a_record_that_fails_holds_up_no_list(shop: World, status: int) -> None:
+    """A nameless sale whose record Pocketsflow cannot give: alarmed, run after run; what else was sold settles, however
+    long it lasts, and so does that sale once its record is there."""
+    poison, theirs = lost(shop)
+    shop.account.set_faults({"hide_metadata": "list"})
+    shop.answers[f"GET /orders/{theirs}"] = lambda _: (status, {})
+    for walk in ("recent", "recent", "hours", "recent"):
+        order_id, _ = lost(shop)
+        shop.clock.passes(minutes=5)
+        assert shop.reconcile(walk)["outcome"] == "partial"
+        assert shop.status(order_id) == "paid"
+    assert shop.status(poison) == "pending"
+    assert "payment.unmatched" not in shop.types()
+    shop.answers.clear()
+    shop.reconcile("hours")
+    assert shop.status(poison) == "paid"
+
+
+def test_no_more_records_are_asked_for_where_none_is_given(shop: World) -> None:
+    """Three that fail one after the other are enough for a run: the named sales of the next page settle in it."""
+    for _ in range(5):
+        theirs = shop.sell_elsewhere(PRODUCTS["course"]["productId"])
+        shop.answers[f"GET /orders/{theirs}"] = lambda _: (500, {})
+    order_id, _ = lost(shop)
+    shop.clock.passes(minutes=5)
+    shop.requests.clear()
+    answer = shop.reconcile()
+    assert (answer["outcome"], answer["found"]) == ("partial", {"unreadable": 3, "settled": 1})
+    assert len([request for request in shop.requests if request.startswith("GET /orders/")]) == 3 * provider.TRIES
+    assert shop.status(order_id) == "paid"
 
 
 # --- Whose a payment is -----------------------------------------------------------------------------------------------
@@ -455,6 +490,136 @@ def test_one_list_that_fails_does_not_hold_up_the_others(shop: World, monkeypatc
     assert shop.status(order_id) == "paid"
 
 
+def test_a_path_that_is_down_holds_up_no_other(shop: World) -> None:
+    """Payments of subscriptions cannot be listed, for hours: orders, refunds and subscribers are, what webhooks said is
+    confirmed, and the payments are found when they can be."""
+    shop.answers["GET /payments"] = lambda _: (500, {})
+    subscribed, _ = lost(shop, "membership")
+    order_id, payment_id = shop.buy()
+    shop.deliver()
+    shop.flow()
+    del shop.account.orders[payment_id]  # so that no list confirms it
+    for walk in ("recent", "hours", "recent", "days", "recent", "recent"):
+        shop.clock.passes(minutes=11)
+        shop.requests.clear()
+        assert shop.reconcile(walk)["outcome"] == "partial"
+        assert shop.requests.count("GET /payments") <= provider.TRIES
+    assert "ledger.drift" in shop.types(order_id)
+    assert shop.status(subscribed) == "paid"  # by the list of subscribers
+    state = shop.stack.items()["reconcile#state"]
+    assert set(state["walks"]["M"]) == {"payments.recent", "payments.hours", "payments.days"}
+    shop.answers.clear()
+    assert later(shop)["payment_counted"] == 1
+
+
+def test_orders_that_cannot_be_listed_confirm_nothing(shop: World) -> None:
+    """And nothing is denied for it."""
+    order_id, payment_id = shop.buy()
+    shop.deliver()
+    shop.flow()
+    shop.answers["GET /orders"] = lambda _: (500, {})
+    del shop.account.orders[payment_id]
+    shop.clock.passes(minutes=11)
+    shop.reconcile()
+    assert shop.types(order_id) == ["order.paid"]
+
+
+def test_a_page_that_never_comes(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second page fails for good: after three runs the walk starts over, and what is new is on its first page."""
+    monkeypatch.setattr(pocketsflow, "PAGE_SIZE", 2)
+
+    def orders(query: dict[str, str]) -> tuple[int, Any]:
+        rows = list(reversed(shop.account.orders.values()))
+        if query["page"] != "1":
+            return 500, {}
+        return 200, {"orders": [without_products(row) for row in rows[:2]], "pagination": {"hasMore": len(rows) > 2}}
+
+    shop.answers["GET /orders"] = orders
+    for _ in range(3):
+        lost(shop)
+    shop.clock.passes(minutes=5)
+    assert shop.reconcile()["outcome"] == "partial"
+    order_id, _ = lost(shop)
+    seen = []
+    for _ in range(5):
+        shop.clock.passes(minutes=5)
+        assert shop.reconcile()["outcome"] == "partial"
+        seen.append(shop.status(order_id))
+    assert seen == ["pending", "pending", "pending", "paid", "paid"]
+
+
+def without_products(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != "product"}
+
+
+@pytest.mark.parametrize("pages", ["the same", "others"])
+def test_a_list_without_end(shop: World, monkeypatch: pytest.MonkeyPatch, pages: str) -> None:
+    """A page number that is ignored, or pages that go on for ever: the run is partial, and the next one begins at the
+    first page, where the new sales are."""
+    monkeypatch.setattr(reconcile, "MAX_PAGES", 5)
+
+    def orders(query: dict[str, str]) -> tuple[int, Any]:
+        rows = [without_products(row) for row in reversed(shop.account.orders.values())]
+        number = 1 if pages == "the same" else int(query["page"])
+        return 200, {"orders": [*rows, {"_id": "x", "number": number}], "pagination": {"hasMore": True}}
+
+    shop.answers["GET /orders"] = orders
+    for _ in range(3):
+        order_id, _ = lost(shop)
+        shop.clock.passes(minutes=5)
+        shop.requests.clear()
+        assert shop.reconcile()["outcome"] == "partial"
+        assert shop.requests.count("GET /orders") == (2 if pages == "the same" else 6)
+        assert shop.status(order_id) == "paid"
+    assert "M" in shop.stack.items()["reconcile#state"]["walks"]["M"]["orders.recent"]
+
+
+@pytest.mark.parametrize("told", ["a bare list", "no word of pages"])
+def test_a_list_that_has_no_pages(shop: World, told: str) -> None:
+    """More rows at once than were asked for, and than DynamoDB reads at once."""
+    orders = [lost(shop)[0] for _ in range(120)]
+
+    def listed(_: dict[str, str]) -> tuple[int, Any]:
+        rows = [without_products(row) for row in shop.account.orders.values()]
+        return 200, rows if told == "a bare list" else {"orders": rows}
+
+    shop.answers["GET /orders"] = listed
+    shop.requests.clear()
+    assert later(shop)["settled"] == 120
+    assert shop.requests.count("GET /orders") == 1
+    assert {shop.status(order_id) for order_id in orders} == {"paid"}
+
+
+@pytest.mark.parametrize(("walk", "days"), [("recent", 0), ("hours", 1), ("days", 1)])
+def test_dates_are_asked_for_widely(shop: World, walk: str, days: int) -> None:
+    """A day more at both ends, in case that they are read in another zone; the frequent walks overlap only."""
+    asked: list[dict[str, str]] = []
+
+    def orders(query: dict[str, str]) -> tuple[int, Any]:
+        asked.append(query)
+        return 200, {"orders": []}
+
+    shop.answers["GET /orders"] = orders
+    shop.clock.passes(minutes=5)
+    shop.reconcile(walk)
+    back = {"recent": timedelta(minutes=10) + reconcile.OVERLAP, "hours": timedelta(hours=6), "days": timedelta(days=2)}
+    begin, end = (datetime.fromisoformat(asked[0][name]) for name in ("startDate", "endDate"))
+    assert shop.clock.now - begin == back[walk] + timedelta(days=days)
+    assert end - shop.clock.now == timedelta(days=1)
+
+
+def test_what_becomes_due_while_a_run_begins_is_not_forgotten(shop: World, outages: Outages) -> None:
+    """The hourly schedule comes while a run of it is at its first page: it is due again."""
+
+    def comes() -> None:
+        shop.on_request = lambda: None
+        assert reconcile.handler({"walk": "hours"}, Context(shop.clock, 240)) == {"outcome": "already_running"}
+
+    shop.on_request = comes
+    shop.reconcile("hours")
+    assert shop.stack.items()["reconcile#state"]["due"] == {"SS": sorted(reconcile.SCHEDULED["hours"])}
+
+
 def test_a_dry_run_writes_nothing(shop: World) -> None:
     """It says what would settle, and the ledger is the same afterwards."""
     order_id, _ = lost(shop)
@@ -470,6 +635,15 @@ def test_a_dry_run_writes_nothing(shop: World) -> None:
         )
     assert shop.stack.items() == before
     assert shop.status(order_id) == "pending"
+
+
+def test_a_dry_run_is_no_reconciliation(shop: World, capsys: pytest.CaptureFixture[str]) -> None:
+    """The alarm for a silence counts runs that did their work."""
+    capsys.readouterr()
+    shop.reconcile(dry_run=True)
+    assert "ReconcileCompleted" not in capsys.readouterr().out
+    shop.reconcile()
+    assert "ReconcileCompleted" in capsys.readouterr().out
 
 
 def test_without_a_key_nothing_is_asked(shop: World) -> None:

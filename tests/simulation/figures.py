@@ -172,6 +172,7 @@ def requests_a_day(orders_a_day: int) -> dict[str, int]:
         for name in reconcile.SCHEDULED[schedule.input["walk"]]:
             listing = reconcile.LISTINGS[name]
             back = listing.back if listing.back is not None else timedelta(seconds=schedule.seconds) + reconcile.OVERLAP
+            back += listing.widened
             rows = (
                 {"/orders": 1.0, "/refunds": REFUNDED}.get(listing.path, 0) * orders_a_day * (back / timedelta(days=1))
             )
