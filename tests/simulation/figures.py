@@ -7,10 +7,11 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import requests
 from urllib3 import HTTPResponse
@@ -163,21 +164,51 @@ def _response(request: requests.PreparedRequest, content: Any) -> requests.Respo
 # --- The rate limit ---------------------------------------------------------------------------------------------------
 
 
-def requests_a_day(orders_a_day: int) -> dict[str, int]:
-    """To list what is sold, by walk, with so many orders a day for half a year."""
+class Listed(NamedTuple):
+    """A walk of the schedule."""
+
+    name: str
+    runs: int
+    """A day."""
+    rows: float
+    """For each order that the list goes back over."""
+    back: timedelta
+
+
+def listed() -> Iterator[Listed]:
+    """What is asked for on a day."""
     [function] = [each for each in template().functions() if each.handler == "reconcile.handler"]
-    found = {}
     for schedule in function.schedules:
-        runs = 86_400 // schedule.seconds
         for name in reconcile.SCHEDULED[schedule.input["walk"]]:
             listing = reconcile.LISTINGS[name]
             back = listing.back if listing.back is not None else timedelta(seconds=schedule.seconds) + reconcile.OVERLAP
-            back += listing.widened
-            rows = (
-                {"/orders": 1.0, "/refunds": REFUNDED}.get(listing.path, 0) * orders_a_day * (back / timedelta(days=1))
-            )
-            found[name] = runs * max(1, math.ceil(rows / pocketsflow.PAGE_SIZE))
-    return found
+            rows = {"/orders": 1.0, "/refunds": REFUNDED}.get(listing.path, 0.0)
+            yield Listed(name, 86_400 // schedule.seconds, rows, back + listing.widened)
+
+
+def requests_a_day(orders_a_day: int) -> dict[str, int]:
+    """To list what is sold, by walk, with so many orders a day for half a year."""
+    days = timedelta(days=1)
+    return {
+        each.name: each.runs * max(1, math.ceil(each.rows * orders_a_day * (each.back / days) / pocketsflow.PAGE_SIZE))
+        for each in listed()
+    }
+
+
+def days_a_day() -> str:
+    """The days' orders that are listed on a day, as a sum."""
+    return " + ".join(
+        (f"{each.runs} x " if each.runs > 1 else "")
+        + (f"{each.rows:.0%} x " if each.rows < 1 else "")
+        + _in_words(each.back)
+        for each in listed()
+        if each.rows
+    )
+
+
+def _in_words(span: timedelta) -> str:
+    minutes = span // timedelta(minutes=1)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h" if minutes < 48 * 60 else f"{span.days} days"
 
 
 def orders_a_day() -> int:

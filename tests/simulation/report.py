@@ -10,7 +10,7 @@ import matplotlib as mpl
 from payments.provider import PER_MINUTE
 from sandbox.template import ROOT
 from tests.simulation.day import Plan
-from tests.simulation.figures import REFUNDED, Missed, requests_a_day
+from tests.simulation.figures import REFUNDED, Missed, days_a_day, requests_a_day
 
 mpl.use("svg")
 from matplotlib import pyplot
@@ -95,9 +95,9 @@ Of a hundred requests a minute reconciliation takes 25 at most, whatever happens
 
 What is listed grows with the sales. With N orders a day, and {refunded:.0%} of them refunded, a hundred to a page:
 
-    requests a day = N / 100 x (288 x 35 min + 24 x 6 h + 2 days + 180 days + {refunded:.0%} x 180 days) + {fixed:,}
+    requests a day = N / 100 x ({days_a_day}) + {fixed:,}
 
-These are the runs every five minutes, hour and day, with how far back each looks, and pages that are all but empty.
+These are the runs every five minutes, hour and day, with how far back each asks, and pages that are all but empty.
 
 A share of 25 a minute is 36,000 a day: enough for **{limit:,} orders a day**. {history:.0%} of that is the daily walk
 through half a year, which finds refunds and disputes of long ago. It comes last in a run: more sales than that first
@@ -162,6 +162,7 @@ def text(
         faults="\n".join(["| fault | times |", "|---|---|", *(f"| {name} | {met[name]:,} |" for name in sorted(met))]),
         requests=_requests(days),
         refunded=REFUNDED,
+        days_a_day=days_a_day(),
         fixed=sum(requests_a_day(0).values()),
         limit=limit,
         history=listed["orders.history"] / sum(listed.values()),
