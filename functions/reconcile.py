@@ -90,19 +90,18 @@ def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
     due = SCHEDULED.get("asked" if "Records" in event else event.get("walk", ""))
     if due is None:
         raise ValueError(f"walk must be one of {', '.join(SCHEDULED)}")
+    dry = bool(event.get("dry_run"))
     with aws.finishing_in_time(context):
         api_key = _api_key(now)
-        if event.get("dry_run"):
-            run: Run | None = progress.look(due, now)
-        else:
-            run = progress.begin(due, uuid.uuid4().hex, now, LEASE)
+        run = progress.look(due, now) if dry else progress.begin(due, uuid.uuid4().hex, now, LEASE)
         if run is None:
             logger.info("already_running")
             return {"outcome": "already_running"}
         if api_key is None:  # a stack that nobody has set up yet; the checkout says so to whoever wants to buy
-            progress.save(run, end=True)
+            if not dry:
+                progress.save(run, end=True)
             return {"outcome": "no_api_key"}
-        return _reconcile(run, api_key, context, dry=event.get("dry_run") is True)
+        return _reconcile(run, api_key, context, dry=dry)
 
 
 def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> dict[str, Any]:

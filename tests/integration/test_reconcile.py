@@ -652,7 +652,7 @@ def test_without_a_key_nothing_is_asked(shop: World) -> None:
     shop.stack.put_secret("ApiKey", "pk_live_0123456789abcdef")
     secrets._copies.clear()
     shop.requests.clear()
-    assert shop.reconcile() == {"outcome": "no_api_key"}
+    assert shop.reconcile() == shop.reconcile(dry_run=True) == {"outcome": "no_api_key"}
     assert shop.requests == []
     shop.stack.put_secret("ApiKey", API_KEY)
     secrets._copies.clear()
