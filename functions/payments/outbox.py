@@ -281,14 +281,21 @@ def _of_subscription(old: Image, new: Image) -> Iterator[Event]:
 
 
 def _of_raw(old: Image, new: Image) -> Iterator[Event]:
-    arrivals = new.get("arrivals", [])
-    for number in range(len(old.get("arrivals", [])), len(arrivals)):
-        arrival = arrivals[number]
-        if arrival["reason"] in _TOLD_ELSEWHERE:
+    told = {_delivery(arrival) for arrival in old.get("arrivals", [])}
+    for arrival in new.get("arrivals", []):
+        delivery = _delivery(arrival)
+        if arrival["reason"] in _TOLD_ELSEWHERE or delivery in told:
             continue
-        webhook = {"event": arrival["event"], "sent_at": arrival["sent_at"], "reason": arrival["reason"]}
-        webhook["sha256"] = new["pk"].removeprefix("raw#")
-        yield _event("webhook.other", f"arrival{number}", new, arrival["at"], webhook=webhook)
+        told.add(delivery)
+        event, sent_at, reason = delivery
+        webhook = {"event": event, "sent_at": sent_at, "reason": reason, "sha256": new["pk"].removeprefix("raw#")}
+        yield _event("webhook.other", "\n".join(delivery), new, arrival["at"], webhook=webhook)
+
+
+def _delivery(arrival: Image) -> tuple[str, str, str]:
+    """What tells one delivery of a body from another. One may be written twice: AWS's answer was lost, or it was parked
+    besides."""
+    return arrival["event"], arrival["sent_at"], arrival["reason"]
 
 
 # --- What every event has ---------------------------------------------------------------------------------------------
