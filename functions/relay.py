@@ -64,7 +64,8 @@ def _complete_all(records: list[dict[str, Any]]) -> tuple[list[Told], set[str]]:
             failed.add(number)
         except Exception as error:  # noqa: BLE001  # a defect of ours: trying again would hold up all that follows
             needs_attention("record_not_understood", error=where(error))
-            _put_aside(record)
+            if not _put_aside(record):
+                failed.add(number)
     return telling, failed
 
 
@@ -108,7 +109,12 @@ def _owned(
     for name in foreign:
         ledger.disown(order_id, new[name], now)
     as_if = outbox.events({**old, **void} if old else {}, {**new, **void})
-    return [each for each in as_if if each.fact not in (*foreign, *void) and each.type != "order.paid"]
+    paid = {each.fact for each in events if each.type == "order.paid"}  # by another payment: the other write tells it
+    return [
+        each
+        for each in as_if
+        if each.fact not in (*foreign, *void) and (each.type != "order.paid" or each.fact in paid)
+    ]
 
 
 def _link(order_id: str, name: str, order: dict[str, Any], now: datetime, *, fresh: bool) -> bool:
@@ -176,9 +182,14 @@ def _entry(event: outbox.Event) -> "Entry":
     return {"Source": f"pocketsflow.{STAGE}", "DetailType": event.type, "Detail": detail, "EventBusName": BUS_NAME}
 
 
-def _put_aside(record: dict[str, Any]) -> None:
-    """Keeps a record whole where Lambda keeps those that it gave up, in the same form."""
+def _put_aside(record: dict[str, Any]) -> bool:
+    """Keeps a record whole where Lambda keeps those that it gave up, in the same form. False when it could not."""
     client: Any = aws.client("s3")  # here, because only a defect needs it
     content = {"version": "1.0", "payload": json.dumps({"Records": [record]})}
     number = record["dynamodb"]["SequenceNumber"]
-    client.put_object(Bucket=UNPUBLISHED_BUCKET, Key=f"put-aside/{number}.json", Body=json.dumps(content).encode())
+    try:
+        client.put_object(Bucket=UNPUBLISHED_BUCKET, Key=f"put-aside/{number}.json", Body=json.dumps(content).encode())
+    except (BotoCoreError, ClientError) as error:
+        needs_attention("record_not_put_aside", error=where(error))
+        return False
+    return True

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 
 import relay
 from payments import aws, outbox
@@ -320,16 +319,21 @@ def test_what_was_put_aside_is_replayed(shop: World, monkeypatch: pytest.MonkeyP
 
 
 def test_what_cannot_even_be_put_aside_comes_again(shop: World, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the bucket the function fails, so that Lambda brings the batch again: nothing is dropped."""
-    [order_id], records = settled(shop)
+    """Without the bucket its record fails, so that Lambda brings it again; the others are told."""
+    ids, records = settled(shop, 3)
     sandbox_aws.client("s3", None).delete_bucket(Bucket=relay.UNPUBLISHED_BUCKET)
+    understood = outbox.events
+
+    def misunderstood(old: Any, new: Any) -> Any:
+        return understood(old, None if new["pk"] == f"order#{ids[1]}" else new)
+
     with monkeypatch.context() as defect:
-        defect.setattr(outbox, "events", None)
-        with pytest.raises(ClientError):
-            shop.relay(records)
-    assert told.alarms() == ["record_not_understood"]
-    assert shop.relay(records) == NOTHING
-    assert shop.types(order_id) == ["order.paid"]
+        defect.setattr(outbox, "events", misunderstood)
+        assert shop.relay(records) == [number(records[1])]
+    assert told.alarms() == ["record_not_understood", "record_not_put_aside"]
+    assert shop.types() == ["order.paid"] * 2
+    assert shop.relay(records[1:]) == NOTHING
+    assert shop.types(ids[1]) == ["order.paid"]
 
 
 # --- Who is told ------------------------------------------------------------------------------------------------------
@@ -493,6 +497,24 @@ def test_invariant_13_another_payment_pays_the_other_order(shop: World, relayed_
     shop.flow()
     assert shop.status(second) == "paid"
     assert sorted(shop.types(second)) == ["order.paid", "payment.mismatched"]
+
+
+@pytest.mark.parametrize("relayed_between", [True, False], ids=["one by one", "all before the relay"])
+def test_invariant_13_a_foreign_payment_that_does_not_fit_either(shop: World, relayed_between: bool) -> None:
+    """For another product, and another order's: the order's own payment is told as what pays it."""
+    first, second = two_orders(shop)
+    for order_id, payment, product in (
+        (first, "sale1", MEMBERSHIP),
+        (second, "sale1", MEMBERSHIP),
+        (second, "sale2", COURSE),
+    ):
+        deliver(shop, paid(order_id, payment, product=product))
+        if relayed_between:
+            shop.flow()
+    shop.flow()
+    assert shop.status(second) == "paid"
+    assert set(shop.types(second)) == {"order.paid", "payment.mismatched"}
+    assert shop.types(second).count("order.paid") == 1
 
 
 @pytest.mark.parametrize("refund_first", [True, False])
