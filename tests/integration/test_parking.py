@@ -71,6 +71,33 @@ def queue(shop: World) -> Queue:
     return Queue()
 
 
+def test_what_is_parked_besides_is_told_once(shop: World, outages: Outages, queue: Queue) -> None:
+    """The ledger took the body, twice, and was not heard; then it came out of the queue: one delivery, one event."""
+    outages.fates["dynamodb"] = unheard
+    event = delivery({"event": "review.created", "stars": 5}, "review.created")
+    assert post(shop, event) == (200, "parked")
+    outages.fates.clear()
+    assert unpark(shop, queue) == []
+    shop.flow()
+    [kept] = [item for pk, item in shop.stack.items().items() if pk.startswith("raw#")]
+    assert len(kept["arrivals"]["L"]) > 1
+    assert shop.types() == ["webhook.other"]
+
+
+def test_a_message_that_nobody_here_has_parked(shop: World, outages: Outages, told: Told, queue: Queue) -> None:
+    """It fails alone, alarmed, and what lies beside it is written."""
+    order_id, _ = shop.buy()
+    outages.fates["dynamodb"] = failing
+    assert shop.deliver() == ["parked"]
+    outages.fates.clear()
+    told.look()
+    for body in ("hello", "[]", '{"body": 1, "event": "", "sent_at": ""}'):
+        queue.put({"body": body})
+    assert unpark(shop, queue) == ["hello", "[]", '{"body": 1, "event": "", "sent_at": ""}']
+    assert told.alarms() == ["still_parked"] * 3
+    assert shop.status(order_id) == "paid"
+
+
 # --- Into the queue ---------------------------------------------------------------------------------------------------
 
 
