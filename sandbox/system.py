@@ -112,6 +112,10 @@ def running(port: int, failing: Mapping[str, Mapping[str, Any]] | None = None) -
         provider_server.start(pocketsflow.application(account))
         shop_server.start(shop.create_app(api_server.url))
 
+        wanted = dict(failing or {})
+        if fault := wanted.pop("pocketsflow", None):
+            account.set_faults({**faults.POCKETSFLOW[fault["kind"]], "seconds": fault["seconds"]})
+        aws_faults.replace(wanted)
         background.repeat(published.poll)
         for function in functions:
             worker = workers.of_sources[function.logical_id]
@@ -123,10 +127,6 @@ def running(port: int, failing: Mapping[str, Mapping[str, Any]] | None = None) -
                 background.repeat(RulePump(function, rule, worker, events, sqs).poll)
             schedules.start(function, worker, background)
 
-        wanted = dict(failing or {})
-        if fault := wanted.pop("pocketsflow", None):
-            account.set_faults({**faults.POCKETSFLOW[fault["kind"]], "seconds": fault["seconds"]})
-        aws_faults.replace(wanted)
         yield Addresses(shop_server.url, api_server.url, provider_server.url, aws_server.url)
 
 
