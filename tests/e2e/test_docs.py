@@ -4,11 +4,14 @@ import json
 import re
 import shutil
 import subprocess
+import time
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
 from sandbox.template import ROOT
 from tests.e2e.conftest import Sandbox, http, shell
@@ -123,18 +126,50 @@ def test_the_metrics_that_are_paid_for(sandbox: Sandbox) -> None:
     def emitted() -> Counter[str]:
         lines = [
             line
-            for function in ("CheckoutFunction", "WebhookFunction")
+            for function in ("CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction")
             for line in http.get(f"{sandbox.api}/_sandbox/logs/{function}", timeout=15).json()
         ]
-        metrics = [json.loads(line)["_aws"]["CloudWatchMetrics"] for line in lines if '"_aws"' in line]
-        return Counter(metric["Name"] for [directive] in metrics for metric in directive["Metrics"])
+        written = [json.loads(line) for line in lines if '"_aws"' in line]
+        return Counter(
+            (each["service"], metric["Name"])
+            for each in written
+            for metric in each["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+        )
 
+    idle = {("reconcile", name) for name in ("ReconcileStarted", "ReconcileCompleted", "PocketsflowRequests")}
+    assert f"Metrics of reconciliation | {len(idle)} ×" in README
     before = emitted()
     order_id, session_id = sandbox.order()
     sandbox.pay(session_id)
     sandbox.status(order_id)
-    touched = emitted() - before
+    deadline = time.monotonic() + 30
+    while ("relay", "EventPublished") not in emitted() - before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    for _ in range(2):  # confirmed, then known
+        http.post(f"{sandbox.api}/_sandbox/invoke/ReconcileFunction", json={"walk": "recent"}, timeout=60)
+    touched = (emitted() - before).keys() - idle
     assert f"Metrics: {len(touched)} that every order touches" in README
+
+
+COMMAND = re.compile(r"\baws (?!s3 )([a-z0-9]+) ([a-z-]+)((?: (?:--[a-z-]+|\"[^\"]*\"|'[^']*'|[^-`|\s]\S*))*)")
+
+
+def test_the_commands_of_aws_exist() -> None:
+    """Each service, operation and option is AWS's, and each output that is named is the template's."""
+    session, seen = botocore.session.get_session(), 0
+    outputs = (ROOT / "template.yaml").read_text().partition("\nOutputs:\n")[2]
+    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+        for service, operation, words in COMMAND.findall(path.read_text()):
+            model = session.get_service_model(service)
+            operations = {xform_name(name, "-"): name for name in model.operation_names}
+            shape = model.operation_model(operations[operation]).input_shape
+            options = {xform_name(name, "-") for name in shape.members} if shape else set()
+            given = set(re.findall(r"--([a-z-]+)", re.sub(r"\"[^\"]*\"|'[^']*'", "", words)))
+            assert given <= options | {"query", "output", "cli-read-timeout", "cli-binary-format"}, (path.name, words)
+            for name in re.findall(r'"\$([A-Z][A-Za-z]*[a-z][A-Za-z]*)"', words):
+                assert f"\n  {name}:\n" in f"\n{outputs}", name
+            seen += 1
+    assert seen > 15
 
 
 def test_every_code_is_documented() -> None:

@@ -54,7 +54,7 @@ a day's payments when webhooks are lost, when all of them are, and when AWS and 
 - Every second payment, every payment for another product, and every sale of no order is told, once.
 - Every change of the ledger is on the bus, and nothing that was no change.
 - The ledger says what Pocketsflow's books say: orders, refunds, disputes, subscriptions and how often they were paid.
-- No function takes longer than it may, nothing is left to be confirmed, and no alarm is false.
+- No function takes longer than it may, nothing is left to be confirmed, and no false drift is told.
 
 **Measured** on {date} with {payments:,} buyers a day (seed {seed}): the real handlers, AWS by moto, and the fake
 Pocketsflow, whose lists lag {lag} minutes behind its payments, in virtual time. Every choice is the seed's, so a

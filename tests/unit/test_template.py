@@ -136,13 +136,16 @@ def test_tracing_by_parameter():
 
 def test_no_reserved_concurrency_by_default():
     """A new account has none to give; WebhookConcurrency sets it, and for the webhook alone."""
-    unset, reserved = (resolved("AWS::Serverless::Function", WebhookConcurrency=value) for value in ("0", "7"))
+    unset, reserved = (resolved("AWS::Serverless::Function", WebhookConcurrency=value) for value in ("0", "10"))
     assert PARAMETERS["WebhookConcurrency"]["Default"] == 0
     assert not any("ReservedConcurrentExecutions" in function for function in unset.values())
     assert {name for name, function in reserved.items() if "ReservedConcurrentExecutions" in function} == {
         "WebhookFunction"
     }
-    assert reserved["WebhookFunction"]["ReservedConcurrentExecutions"] == "7"
+    assert reserved["WebhookFunction"]["ReservedConcurrentExecutions"] == "10"
+    smallest = min(value for value in PARAMETERS["WebhookConcurrency"]["AllowedValues"] if value)
+    parked = mapping("WebhookFunctionParked")["ScalingConfig"]["MaximumConcurrency"]
+    assert smallest > 2 * parked  # what was parked leaves more than half of it to deliveries
 
 
 # --- Environment ------------------------------------------------------------------------------------------------------
@@ -558,7 +561,7 @@ def test_the_relay_reads_every_change():
     in two; after a bounded time and number of tries the records themselves go to the bucket, and never away."""
     found = mapping("RelayFunctionChanges")
     assert 1 <= found.pop("BatchSize") <= 100
-    assert 100 <= found.pop("MaximumRetryAttempts") <= 10_000
+    assert found.pop("MaximumRetryAttempts") == 10_000  # Lambda's most: the age is what ends it
     assert 3_600 <= found.pop("MaximumRecordAgeInSeconds") <= 12 * 3_600  # DynamoDB keeps a record for a day
     assert found == {
         "EventSourceArn": {"Fn::GetAtt": ["Ledger", "StreamArn"]},
@@ -946,6 +949,7 @@ def test_alarms_name_the_function_s_service_and_namespace(name: str):
     [
         *((name, "Errors") for name in ("CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction")),
         ("WebhookFunction", "Throttles"),
+        ("RelayFunction", "Throttles"),
         ("RelayFunction", "IteratorAge"),
     ],
 )
@@ -1101,7 +1105,7 @@ def test_outputs():
         "AlarmTopicArn": {"Ref": "AlarmTopic"},
         "BusName": {"Ref": "Bus"},
         "ParkingQueue": {"Ref": "Parking"},
-        "ParkedTooLongQueue": {"Ref": "ParkedTooLong"},
+        "ParkedTooLongArn": {"Fn::GetAtt": ["ParkedTooLong", "Arn"]},
         "UnpublishedBucket": {"Ref": "Unpublished"},
         "RelayFunctionName": {"Ref": "RelayFunction"},
         "ReconcileFunctionName": {"Ref": "ReconcileFunction"},
