@@ -20,7 +20,7 @@ from payments.deployment import MODE
 from payments.findings import Findings, Shop
 from payments.pocketsflow import RequestFailed
 from payments.progress import Run, Walk
-from payments.provider import PER_MINUTE, NoTimeLeft, Provider
+from payments.provider import PER_MINUTE, TOOLS_PER_MINUTE, NoTimeLeft, Provider
 from payments.table import LeftOver, timestamp
 from payments.telemetry import count, logger, metrics, needs_attention, where
 
@@ -38,10 +38,6 @@ ASK_AFTER = timedelta(minutes=10)
 MOST_ASKED = 50
 WIDENED = timedelta(days=1)
 """No source says whether a list's dates are inclusive, nor in which zone they are read."""
-MAX_PAGES = PER_MINUTE * 60 * 24
-"""A day of requests: a list that takes longer has no end."""
-MAX_STUCK = 3
-"""Runs in a row that got no page of a walk, until it starts over."""
 
 
 class Listing(NamedTuple):
@@ -84,7 +80,8 @@ SCHEDULED = {
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
     """`{"walk": "recent" | "hours" | "days"}` from the schedule, or the stream's record of a question; with
-    `"dry_run": true` nothing is written. Answers what was found, by outcome, and whether it was cut short."""
+    `"dry_run": true` nothing is written. Answers what was found, by outcome, whether something failed, and the walks
+    that there was no time for."""
     count("ReconcileStarted")
     now = datetime.now(UTC)
     due = SCHEDULED.get("asked" if "Records" in event else event.get("walk", ""))
@@ -105,22 +102,27 @@ def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
 
 
 def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> dict[str, Any]:
-    provider = Provider(api_key, run.spent, time.time, lambda: context.get_remaining_time_in_millis() / 1000)
+    provider = Provider(
+        api_key,
+        [] if dry else run.spent,
+        time.time,
+        lambda: context.get_remaining_time_in_millis() / 1000,
+        per_minute=TOOLS_PER_MINUTE if dry else PER_MINUTE,
+    )
     shop = Shop(CATALOGUE, STORE_ID, datetime.fromisoformat(RECONCILE_FROM or run.start))
-    findings = Findings(shop, provider, lambda: datetime.now(UTC), dry=dry)
     save = _nothing if dry else _saving(run, provider)
 
     def want_refunds() -> None:
-        run.walks.setdefault("refunds.asked", _from(datetime.now(UTC), timedelta(days=2)))
+        run.walks.setdefault("refunds.asked", _beginning("refunds.asked", run, datetime.now(UTC)))
         save()
 
-    findings.want_refunds = want_refunds
+    findings = Findings(shop, provider, lambda: datetime.now(UTC), want_refunds, dry=dry)
     _begin_walks(run, datetime.now(UTC))
     save()  # what becomes due from now on is due again
-    walks = _Walks(run, provider, findings, save, dry=dry)
+    walks = _Walks(run, provider, findings, save)
     try:
         walks.go(URGENT)
-        if "/orders" not in walks.down and not dry:
+        if "/orders" in walks.up and not dry:
             findings.unconfirmed(sales.unconfirmed(datetime.now(UTC) - ASK_AFTER, MOST_ASKED))
         walks.go(LISTINGS)
     except NoTimeLeft:
@@ -138,47 +140,45 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> di
     save(end=True)
     is_partial, found = bool(walks.trouble), dict(findings.counts)
     logger.info("reconciled", extra={"found": found, "requests": provider.requests, "partial": is_partial})
-    outcome = "partial" if is_partial else "done"
-    return {"outcome": outcome, "found": found, "requests": provider.requests, "dry_run": dry}
+    return {
+        "outcome": "partial" if is_partial else "done",
+        "found": found,
+        "requests": provider.requests,
+        "unfinished": sorted(run.walks),
+        "dry_run": dry,
+    }
 
 
 class _Walks:
-    """Goes through what a run has in hand, each walk once. `trouble` says what failed, `down` the paths that
-    Pocketsflow does not answer for: neither holds up the others."""
+    """Goes through what a run has in hand, each walk once. `trouble` says what failed; `up` are the paths that
+    Pocketsflow has answered for, `down` those that it does not."""
 
-    def __init__(
-        self, run: Run, provider: Provider, findings: Findings, save: Callable[..., None], *, dry: bool
-    ) -> None:
-        self._run, self._provider, self._findings, self._save, self._dry = run, provider, findings, save, dry
+    def __init__(self, run: Run, provider: Provider, findings: Findings, save: Callable[..., None]) -> None:
+        self._run, self._provider, self._findings, self._save = run, provider, findings, save
         self._tried: set[str] = set()
         self.trouble: list[str] = []
+        self.up: set[str] = set()
         self.down: set[str] = set()
 
     def go(self, names: Iterable[str]) -> None:
         """In this order; a walk that another one asks for has its place in it."""
         while name := next((each for each in names if each in self._run.walks.keys() - self._tried), None):
             self._tried.add(name)
-            path, page = LISTINGS[name].path, self._run.walks[name].page
-            if path in self.down:
+            if LISTINGS[name].path in self.down:
                 continue
+            page = self._run.walks[name].page
             try:
                 self._walk(name)
             except RequestFailed as failure:
                 self.trouble.append(f"{name} {failure.reason}")
-                if failure.is_of_all:
-                    self.down.update(listing.path for listing in LISTINGS.values())
-                elif failure.is_of_path:
-                    self.down.add(path)
-                self._note_stuck(name, is_stuck=self._run.walks[name].page == page)
-            else:
-                if name == "orders.recent" and not self._dry:
-                    count("ReconcileCompleted")
+                got_none = self._run.walks[name].page == page or failure.reason == "endless"
+                self._note_failure(name, failure, got_none=got_none)
 
     def _walk(self, name: str) -> None:
         """Through all pages of a list. Rows may shift while it is walked: what shifts to a later page is met twice, and
         what shifts to an earlier one is met by the next walk, which overlaps."""
         walk, listing = self._run.walks[name], LISTINGS[name]
-        kind = name.partition(".")[0]
+        kind = _kind(name)
         since, until = datetime.fromisoformat(walk.since), datetime.fromisoformat(walk.until)
         asked = {"startDate": timestamp(since - listing.widened), "endDate": timestamp(until + WIDENED)}
         query = {**listing.query, **asked} if kind != "subscribers" else {}
@@ -186,39 +186,64 @@ class _Walks:
         last: list[Any] | None = None
         while True:
             page = self._provider.page(listing.path, query, walk.page)
-            if page.rows == last or walk.page > MAX_PAGES:
-                self._start_over(name)
-                raise RequestFailed("endless")
+            self.up.add(listing.path)
+            if page.rows and page.rows == last:
+                if page.has_more:
+                    raise RequestFailed("endless")
+                break  # nothing was said of pages, and there are none
             take(page.rows, since, until)
             last = page.rows
-            if not page.has_more:
+            if not page.rows or page.has_more is False:
                 break
             walk.page += 1
             self._save()
         del self._run.walks[name]
         if listing.back is None:
             self._run.cursors[name] = walk.until
+        if name == "orders.recent" and self._save is not _nothing:
+            count("ReconcileCompleted")
         self._save()
 
-    def _note_stuck(self, name: str, *, is_stuck: bool) -> None:
-        """A page that never comes must not keep what is new waiting, nor an outage cost a long walk all its pages."""
-        walk = self._run.walks[name]
-        walk.stuck = walk.stuck + 1 if is_stuck else 0
-        if walk.stuck == MAX_STUCK:
-            self._start_over(name)
-
-    def _start_over(self, name: str) -> None:
-        """From the first page on, of what has been made until now."""
-        self._run.walks[name] = Walk(self._run.walks[name].since, timestamp(datetime.now(UTC)))
+    def _note_failure(self, name: str, failure: RequestFailed, *, got_none: bool) -> None:
+        """What fails must hold up neither the other lists nor what is new: the shortest walk of a kind is tried, and
+        only where that fails, too, is the path down. A walk that got no page begins anew, at once or, where it is long
+        and an outage must not cost it its pages, when it is due again."""
+        kind, path, now = _kind(name), LISTINGS[name].path, datetime.now(UTC)
+        shortest = f"{kind}.asked"
+        if failure.is_of_all:
+            self.down.update(listing.path for listing in LISTINGS.values())
+        elif name != shortest and shortest in LISTINGS:
+            if shortest not in self._tried:
+                self._run.walks.setdefault(shortest, _beginning(shortest, self._run, now))
+        elif got_none:
+            self.down.add(path)
+        if got_none and name in URGENT:
+            self._run.walks[name] = _beginning(name, self._run, now)
+        else:
+            self._run.walks[name].stuck = got_none
 
 
 def _begin_walks(run: Run, now: datetime) -> None:
-    """Of all that is due; one that is still under way goes on instead."""
-    for name in run.due:
-        back = LISTINGS[name].back
-        if back is None:
-            back = now - datetime.fromisoformat(run.cursors.get(name, run.start)) + OVERLAP
-        run.walks.setdefault(name, _from(now, back))
+    """Of all that is due. One that is under way goes on instead, unless it is stuck; while it takes long, the shortest
+    one looks for what is new."""
+    for name in sorted(run.due | (run.walks.keys() & SCHEDULED["asked"])):
+        walk = run.walks.get(name)
+        if walk is None or walk.stuck or name in SCHEDULED["asked"]:
+            run.walks[name] = _beginning(name, run, now)
+        elif LISTINGS[name].back is None and now - datetime.fromisoformat(walk.until) > OVERLAP:
+            shortest = f"{_kind(name)}.asked"
+            run.walks[shortest] = _beginning(shortest, run, now)
+
+
+def _beginning(name: str, run: Run, now: datetime) -> Walk:
+    back = LISTINGS[name].back
+    if back is None:  # should it have been longer, the daily walk finds the rest
+        back = min(now - datetime.fromisoformat(run.cursors.get(name, run.start)) + OVERLAP, timedelta(days=2))
+    return _from(now, back)
+
+
+def _kind(name: str) -> str:
+    return name.partition(".")[0]
 
 
 def _from(now: datetime, back: timedelta) -> Walk:

@@ -23,12 +23,14 @@ WAIT_SECONDS = 3.0
 LIST_SECONDS = 10.0
 """For a page of a list."""
 PAGE_SIZE = 100
+LEAST_PAGE = 20
+"""Pocketsflow's own page size: a list of fewer rows that says nothing of pages has no more."""
 _MAX_ANSWER = 64 * 1024
 _MAX_PAGE = 8 * 1024 * 1024
 _MAX_ADDRESS = 2_048
 _PRINTABLE = re.compile(r"[!-~]+")
 _SCHEMES = ("https://", "http://127.0.0.1:") if SANDBOX else ("https://",)
-_WRAPPERS = ("sale", "order", "data")
+_WRAPPERS = ("sale", "order", "refund", "data")
 
 Reason = Literal["refused", "unauthorized", "busy", "failed", "unreachable", "unexpected", "not_found", "endless"]
 
@@ -47,13 +49,8 @@ class RequestFailed(Exception):
 
     @property
     def is_of_all(self) -> bool:
-        """Whether any other request would fail as well."""
-        return self.reason in ("busy", "unauthorized")
-
-    @property
-    def is_of_path(self) -> bool:
-        """Whether another request of the same path is likely to fail as well."""
-        return self.reason in ("failed", "unreachable")
+        """Whether any other request would fail as well. A key may be refused for one path only."""
+        return self.reason == "busy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +61,10 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """`has_more` is None where nothing is said of pages: there may be more, until a page is empty or comes again."""
+
     rows: list[Any]
-    has_more: bool
+    has_more: bool | None
 
 
 def create_session(api_key: str, checkout: Mapping[str, Any]) -> Session:
@@ -91,19 +90,20 @@ def create_session(api_key: str, checkout: Mapping[str, Any]) -> Session:
 def list_page(api_key: str, path: str, query: Mapping[str, str], number: int) -> Page:
     """A page of `/orders`, `/payments`, `/refunds` or `/subscriptions/subscribers`, from 1 on; rows as they came.
 
-    The list stands under the path's last word. Sources do not say that every list has pages: a bare list is all there
-    is, and so is one that has more rows than a page and no word of pages. Raises RequestFailed.
+    The list stands under the path's last word, or `data`, or bare. Sources do not say that every list has pages, nor
+    that a page is as large as asked for. Raises RequestFailed.
     """
     asked = {**query, "page": str(number), "pageSize": str(PAGE_SIZE)}
     content = _call(api_key, "GET", path, LIST_SECONDS, params=asked)
-    if isinstance(content, list):
-        return Page(content, has_more=False)
-    rows = content.get(path.rpartition("/")[2]) if isinstance(content, dict) else None
+    held: dict[str, Any] = content if isinstance(content, dict) else {"data": content}
+    rows = held.get(path.rpartition("/")[2], held.get("data"))
     if not isinstance(rows, list):
         raise RequestFailed("unexpected")
-    pagination = content.get("pagination")
+    pagination = held.get("pagination")
     more = pagination.get("hasMore") if isinstance(pagination, dict) else None
-    return Page(rows, has_more=bool(rows) and (len(rows) == PAGE_SIZE if more is None else more is True))
+    if more is None and len(rows) < LEAST_PAGE:
+        more = False
+    return Page(rows, more is True if more is not None else None)
 
 
 def read(api_key: str, path: str, identity: str) -> dict[str, Any] | None:

@@ -17,12 +17,12 @@ STATE = "reconcile#state"
 
 @dataclass
 class Walk:
-    """Through the pages of a list, of what was made between two times. `stuck`: runs in a row that got none of it."""
+    """Through the pages of a list, of what was made between two times. `stuck`: the last run got none of them."""
 
     since: str
     until: str
     page: int = 1
-    stuck: int = 0
+    stuck: bool = False
 
 
 @dataclass
@@ -110,5 +110,7 @@ def save(run: Run, begun: Iterable[str] = (), *, end: bool = False) -> None:
             ConditionExpression="lease_owner = :owner",
             ExpressionAttributeValues=values,
         )
-    except client.exceptions.ConditionalCheckFailedException:
+    except client.exceptions.ConditionalCheckFailedException as failed:
+        if end and failed.response["ResponseMetadata"]["RetryAttempts"]:  # the lease was given back by this very call
+            return
         raise LeaseLost from None

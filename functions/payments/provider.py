@@ -11,9 +11,10 @@ from payments import pocketsflow
 from payments.pocketsflow import LIST_SECONDS, Page, RequestFailed
 
 PER_MINUTE = 25
-"""Of the hundred; checkouts have 70 (template.yaml), and a person's tools 5."""
+TOOLS_PER_MINUTE = 5
+"""Of the hundred; checkouts have 70 (template.yaml). A person's tools, a dry run is one, count for themselves."""
 WINDOW_SECONDS = 61
-"""In which PER_MINUTE are sent: Pocketsflow counts its minute by a clock of its own."""
+"""In which so many are sent: Pocketsflow counts its minute by a clock of its own."""
 TRIES = 4
 MARGIN_SECONDS = 10
 """For what an answer brings with it, and to put down where the walk is."""
@@ -31,19 +32,25 @@ class Provider:
     included; `now` and `remaining` tell the time and the seconds that the function has left."""
 
     def __init__(
-        self, api_key: str, spent: Iterable[float], now: Callable[[], float], remaining: Callable[[], float]
+        self,
+        api_key: str,
+        spent: Iterable[float],
+        now: Callable[[], float],
+        remaining: Callable[[], float],
+        per_minute: int = PER_MINUTE,
     ) -> None:
         self._api_key = api_key
         self._now, self._remaining = now, remaining
-        self.spent: deque[float] = deque(spent, maxlen=PER_MINUTE)
+        self._per_minute = per_minute
+        self.spent: deque[float] = deque(spent, maxlen=per_minute)
         self.requests = 0
 
     def page(self, path: str, query: Mapping[str, str], number: int) -> Page:
-        """Raises RequestFailed, after TRIES, and NoTimeLeft."""
+        """Raises RequestFailed, after TRIES or when there is no time for another one, and NoTimeLeft."""
         return self._ask(lambda: pocketsflow.list_page(self._api_key, path, query, number))
 
     def read(self, path: str, identity: str) -> dict[str, Any] | None:
-        """Raises RequestFailed, after TRIES, and NoTimeLeft."""
+        """Raises the same."""
         return self._ask(lambda: pocketsflow.read(self._api_key, path, identity))
 
     def _ask(self, call: Callable[[], Answer]) -> Answer:
@@ -55,12 +62,15 @@ class Provider:
                 if failure.reason not in _WORTH_ANOTHER_TRY or not tries_left:
                     raise
                 pause = 2.0 ** (TRIES - tries_left) * random.uniform(0.5, 1.5)  # noqa: S311
-                self._sleep(pause if failure.retry_after is None else failure.retry_after)
+                try:
+                    self._sleep(pause if failure.retry_after is None else failure.retry_after)
+                except NoTimeLeft:
+                    raise failure from None
         raise AssertionError("the last try returns or raises")
 
     def _take_turn(self) -> None:
-        """Waits until a minute has no more than PER_MINUTE requests, this one included."""
-        full = len(self.spent) == PER_MINUTE
+        """Waits until a minute has no more requests than it may have, this one included."""
+        full = len(self.spent) == self._per_minute
         self._sleep(max(0.0, self.spent[0] + WINDOW_SECONDS - self._now()) if full else 0.0)
         self.spent.append(self._now())
         self.requests += 1
