@@ -84,7 +84,7 @@ def _complete(change: dict[str, Any]) -> list[outbox.Event]:
             if fact.get("of") == "subscription":
                 subscriptions.note_claim(fact["payment_id"], identity)
             else:
-                sales.await_confirmation(fact["payment_id"], identity, now)
+                sales.await_confirmation(fact["payment_id"], now, claimed_by=identity)
     elif kind == "sale" and "order_id" in new:
         for name, fact in new.items():
             if name.startswith("ref#") and (name not in old or "order_id" not in old):

@@ -4,7 +4,6 @@ what is known is left alone, what contradicts is told, and nothing is taken back
 A payment costs two writes at most on the day that it is found, and none as long as its row stays the same.
 """
 
-import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,10 +27,13 @@ WRITERS = 10
 """Writes at once: a run is then bound by Pocketsflow's rate limit, not by ours."""
 MAX_FAILED_IN_A_ROW = 3
 """Single records that Pocketsflow does not give, until no more of them are asked for."""
+JUDGED_AFTER = timedelta(minutes=5)
+"""Until then a payment that the API does not place may have a webhook under way that does."""
 SETTLED_LONG_AGO = timedelta(hours=1)
 """Until then a list may not show yet what a webhook has told."""
 
 Work = TypeVar("Work")
+Row = rows.Sale | rows.Paid | rows.Subscriber
 Known = Mapping[str, Any]
 """An item of the ledger; {} for what is not there."""
 
@@ -49,15 +51,25 @@ class Shop:
 
 
 class Findings:
-    """Takes in pages, and counts what they held: `counts` by outcome. With `dry` nothing is written or asked."""
+    """Takes in pages, and counts what they held: `counts` by outcome. With `dry` nothing is written or asked.
 
-    def __init__(self, shop: Shop, provider: Provider, now: Callable[[], datetime], *, dry: bool = False) -> None:
+    `want_refunds` is called when an order shows as refunded, before that is written: the amounts are in another list.
+    """
+
+    def __init__(
+        self,
+        shop: Shop,
+        provider: Provider,
+        now: Callable[[], datetime],
+        want_refunds: Callable[[], None],
+        *,
+        dry: bool = False,
+    ) -> None:
         self._shop, self._provider, self._now, self._dry = shop, provider, now, dry
+        self._want_refunds = want_refunds
         self._failed_in_a_row = 0
         self.counts: Counter[str] = Counter()
         """`unreadable` are rows that are not what they should be: never to be taken for "there are none"."""
-        self.want_refunds: Callable[[], None] = _nothing
-        """Called when an order shows as refunded, before that is written: the amounts are in another list."""
 
     # --- Orders -------------------------------------------------------------------------------------------------------
 
@@ -75,25 +87,36 @@ class Findings:
         work = [(sale, known.get(payment_id, {})) for payment_id, sale in found.items()]
         work = [(sale, item) for sale, item in work if self._is_work(sale, item)]
         if any(_is_refund_news(sale, item) for sale, item in work):
-            self.want_refunds()
-        named = [(sale.of(_order_id(sale, item)), item) for sale, item in work if not self._is_nameless(sale, item)]
+            self._want_refunds()
+        named, nameless = [], []
+        for sale, item in work:
+            if self._is_nameless(sale, item):
+                nameless.append((sale, item))
+            else:
+                named.append((sale.of(_order_id(sale, item)), item))
         self._each(named, lambda pair: self._settle(*pair))
-        nameless = [pair for pair in work if self._is_nameless(*pair)]
-        random.shuffle(nameless)  # so that those whose record fails are not always before the others
-        for sale, item in nameless:
-            if self._gives_up():
-                return
-            self._single(self._place, sale, item)
+        # Those that have been asked for in vain come last, and are noted, to be asked for again: the walk may go on.
+        for sale, item in sorted(nameless, key=lambda pair: "awaits" in pair[1]):
+            if self._gives_up() or not self._single(self._place, sale, item):
+                sales.await_confirmation(sale.payment.id, self._now())
 
     def _place(self, sale: Sale, item: Known) -> str:
         """A list may leave out what a single record has, so the API is asked once before a payment is nobody's. Each is
         settled at once: a page may have more of them than there is time for."""
-        asked = None if _is_unfit(sale.payment.id) else rows.sale(self._provider.read("/orders", sale.payment.id))
-        return self._settle(asked or sale, item)
+        return self._settle((None if _is_unfit(sale.payment.id) else self._read(sale.payment.id)) or sale, item)
+
+    def _read(self, payment_id: str) -> Sale | None:
+        """Its single record; None when Pocketsflow has none. Raises RequestFailed."""
+        row = self._provider.read("/orders", payment_id)
+        sale = rows.sale(row)
+        if row is not None and sale is None:
+            raise RequestFailed("unexpected")
+        return sale
 
     def unconfirmed(self, payment_ids: Iterable[str]) -> None:
         """Payments of which webhooks said something and no list has shown anything since: each is asked for by its id,
         once."""
+        self._failed_in_a_row = 0
         for payment_id in payment_ids:
             if self._gives_up():
                 return
@@ -103,7 +126,7 @@ class Findings:
                 sales.ask_later(payment_id, self._now())
 
     def _gives_up(self) -> bool:
-        """Pocketsflow gives no single record now: later walks meet those that are left."""
+        """Pocketsflow gives no single record now."""
         return self._failed_in_a_row == MAX_FAILED_IN_A_ROW
 
     def _single(self, do: Callable[..., str], *about: Any) -> bool:
@@ -121,25 +144,22 @@ class Findings:
 
     def _confirm(self, payment_id: str) -> str:
         item = sales.read([payment_id]).get(payment_id, {})
-        row = self._provider.read("/orders", payment_id)
-        sale = rows.sale(row)
-        if row is not None and sale is None:
-            raise RequestFailed("unexpected")
+        sale = self._read(payment_id)
         order_id = item.get("order_id") or _order_id(sale, item)
         if order_id is not None and (order := ledger.read(order_id)) is not None:
             self._confirm_refunds(order, item, payment_id)
         if sale is None:
             return self._deny(payment_id, item)
         if _is_refund_news(sale, item):
-            self.want_refunds()
+            self._want_refunds()
         return self._settle(sale.of(order_id), item)
 
     def _is_work(self, sale: Sale, item: Known) -> bool:
-        if sale.test_mode is not None and sale.test_mode != (MODE == "test"):
+        if _is_other_mode(sale):
             self.counts["other_mode"] += 1
         elif not item and sale.made_at is not None and sale.made_at < self._shop.start:
             self.counts["before_start"] += 1
-        elif _same_row(item.get("api"), sale.api) and not _is_claimed(item):
+        elif _same_row(item.get("api"), sale.api) and not _is_newly_claimed(sale, item):
             self.counts["known"] += 1
         else:
             return True
@@ -154,6 +174,9 @@ class Findings:
         payment, now = sale.payment, self._now()
         if self._dry:
             return self._would_settle(sale, item)
+        if _is_other_mode(sale):  # as its single record says
+            sales.mark_seen(payment.id, sale.api, [], now)
+            return "other_mode"
         outcome = "confirmed"
         if payment.order_id is None:
             return self._judge(sale, item, now)
@@ -164,8 +187,8 @@ class Findings:
             if order is None:
                 return self._judge(sale, item, now)
             self._compare(order, payment.order_id, sale, now)
-            before = Flags(*(item.get("api", {}).get(name, False) for name in ("refunded", "disputed")))
-            if sale.flags != before:
+            held = order.get(f"flags#{payment.id}", {})
+            if sale.flags != Flags(held.get("refunded", False), held.get("disputed", False)):
                 ledger.observe(payment.order_id, payment.id, sale.flags, now)
         sales.mark_seen(payment.id, sale.api, [], now)
         return outcome
@@ -199,14 +222,15 @@ class Findings:
         if "verdict" in item:
             sales.mark_seen(payment.id, sale.api, [], now)
             return "known"
+        if not sale.labelled and sale.made_at is not None and now - sale.made_at < JUDGED_AFTER:
+            return "too_new"
         verdict: Verdict = "foreign" if self._is_foreign(sale) else "unmatched"
         likely: list[str] = []
         if verdict == "unmatched":
             likely = sales.candidates(payment.product_id, payment.email, sale.made_at or now)
             if not self._shop.catalogue and payment.order_id is None and not likely:
                 verdict = "foreign"  # nothing says what this shop sells, and nobody here is waiting for it
-        sales.judge(payment, verdict, likely, sale.api, now)
-        return verdict
+        return verdict if sales.judge(payment, verdict, likely, sale.api, now, item=item) else "known"
 
     def _is_foreign(self, sale: Sale) -> bool:
         """Sold elsewhere in the same account: another product, another store, or another system's own metadata."""
@@ -225,7 +249,7 @@ class Findings:
         held = next((fact for name, fact in item.items() if name.startswith(("pay#", "sub#"))), None)
         if "order_id" not in item and held is not None and "verdict" not in item:
             likely = sales.candidates(held["product_id"], held.get("customer_email"), now)
-            sales.judge(payment_id, "unmatched", likely, {}, now)
+            sales.judge(payment_id, "unmatched", likely, {}, now, item=item)
         else:
             sales.mark_seen(payment_id, {}, [], now)
         return "denied"
@@ -254,7 +278,7 @@ class Findings:
             item = known.get(payment_id, {})
             new = [refund for refund in found if _mark(refund) not in item.get("refunds_seen", set())]
             # Of payments that are not known here, or not ours, refunds are nobody's business.
-            if new and item and item.get("verdict", {}).get("kind") != "foreign":
+            if new and item and ("order_id" in item or item.get("verdict", {}).get("kind") != "foreign"):
                 work.append((new, item))
         self._each(work, lambda pair: self._record_refunds(*pair))
 
@@ -294,8 +318,12 @@ class Findings:
         found = {}
         for row in page:
             paid = rows.paid(row)
+            if rows.is_one_time(row):
+                continue
             if paid is None:
                 self._count_unreadable("payment")
+            elif _is_other_mode(paid):
+                self.counts["other_mode"] += 1
             elif paid.made_at is None or since <= paid.made_at <= until:
                 found[paid.renewal.id] = paid
         known = sales.read(found)
@@ -311,7 +339,7 @@ class Findings:
     def _count_payment(self, paid: rows.Paid, item: Known) -> str:
         if self._dry:
             return "would_count"
-        order_id = paid.order_id or item.get("claimed_by")
+        order_id = paid.order_id or _claimant(paid, item)
         if order_id is not None and "order_id" not in item:
             self.counts[ledger.record(replace(paid.as_sale(), order_id=order_id), None, self._now(), "api")] += 1
             order = ledger.read(order_id)
@@ -327,6 +355,8 @@ class Findings:
             subscriber = rows.subscriber(row)
             if subscriber is None:
                 self._count_unreadable("subscriber")
+            elif _is_other_mode(subscriber):
+                self.counts["other_mode"] += 1
             else:
                 found[subscriber.change.id] = subscriber
         known = subscriptions.read(found)
@@ -348,14 +378,14 @@ class Findings:
             "period_end": change.period_end,
         }
         is_same = all(item.get(name) == value for name, value in told.items() if value is not None)
-        order_id = change.order_id or item.get("claimed_by")
-        is_new_sale = order_id is not None and "order_id" not in item
+        order_id = change.order_id or _claimant(subscriber, item)
+        is_new_sale = order_id is not None and "order_id" not in item and change.state not in ("ended", "past_due")
         if is_same and not is_new_sale:
             return "known"
         if self._dry:
             return "would_follow"
         outcome = "followed"
-        if is_new_sale and change.state != "ended":
+        if is_new_sale:
             outcome = ledger.record(replace(subscriber.as_sale(), order_id=order_id), None, now, "api")
         if "ended_at" in item:
             if change.state != "ended" and "order_id" in item and _is_long_ago(item["ended_at"], now):
@@ -382,21 +412,27 @@ class Findings:
 def _order_id(sale: Sale | None, item: Known) -> str | None:
     """By what the API says; else by what the ledger knows; else by what a signed webhook said."""
     listed = sale.payment.order_id if sale else None
-    return listed or item.get("order_id") or item.get("claimed_by")
+    return listed or item.get("order_id") or _claimant(sale, item)
 
 
-def _is_claimed(item: Known) -> bool:
-    """A signed webhook has said whose it is, and no settlement yet."""
-    return "claimed_by" in item and "order_id" not in item
+def _claimant(row: Row | None, item: Known) -> str | None:
+    """The order that a signed webhook named: worth nothing where the API itself says something else."""
+    claimed_by: str | None = item.get("claimed_by")
+    return None if row is not None and row.labelled else claimed_by
+
+
+def _is_newly_claimed(sale: Sale, item: Known) -> bool:
+    """A signed webhook has said whose it is since a list has shown it."""
+    return "order_id" not in item and _claimant(sale, item) is not None
+
+
+def _is_other_mode(row: Row) -> bool:
+    return row.test_mode is not None and row.test_mode != (MODE == "test")
 
 
 def _is_unfit(payment_id: str) -> bool:
     """Its real id was unfit for a key (payments/fields.py), and so for an address."""
     return payment_id.startswith("sha256-")
-
-
-def _nothing() -> None:
-    pass
 
 
 def _same_row(held: Known | None, listed: Known) -> bool:

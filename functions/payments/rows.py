@@ -17,7 +17,7 @@ from payments.subscriptions import Renewal
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """A paid order. `labelled`: its metadata says whose it is, be it ours or somebody else's."""
+    """A paid order. `labelled`: its metadata says whose it is, be it ours or somebody else's, here and below."""
 
     payment: Payment
     flags: Flags
@@ -53,6 +53,8 @@ class Paid:
     email: str | None
     customer_reference: str | None
     made_at: datetime | None
+    test_mode: bool | None
+    labelled: bool
 
     def as_sale(self) -> Payment:
         """That the subscription was paid settles its order, as its first webhook would have."""
@@ -63,6 +65,8 @@ class Paid:
 class Subscriber:
     change: SubscriptionChanged
     made_at: datetime | None
+    test_mode: bool | None
+    labelled: bool
 
     def as_sale(self) -> Payment:
         return replace(_subscription_sale(self.change.id, self.change), state=self.change.state)
@@ -72,7 +76,7 @@ def sale(row: Any) -> Sale | None:
     """A row of `/orders`; None for what is none."""
     if not isinstance(row, dict) or not fields.is_text(row.get("_id")):
         return None
-    product = row.get("productId") or fields.obj(row, "product").get("_id")
+    product = fields.obj(row, "productId").get("_id") or row.get("productId") or fields.obj(row, "product").get("_id")
     if not fields.is_text(product):
         return None
     metadata = _metadata(row)
@@ -92,13 +96,17 @@ def sale(row: Any) -> Sale | None:
         store_id=fields.reference(metadata.get("pocketsflow_store")),
     )
     flags = Flags(row.get("isRefunded") is True, row.get("isDisputed") is True)
-    test_mode = row["testMode"] if isinstance(row.get("testMode"), bool) else None
-    return Sale(payment, flags, _time(row.get("createdAt")), test_mode, labelled=bool(metadata))
+    return Sale(payment, flags, _time(row.get("createdAt")), _test_mode(row), labelled=bool(metadata))
 
 
 def is_subscription(row: Any) -> bool:
     """A subscription's row among the orders: its payments and its state have lists of their own."""
     return isinstance(row, dict) and row.get("isSubscription") is True
+
+
+def is_one_time(row: Any) -> bool:
+    """A payment of no subscription among `/payments`: the orders show it."""
+    return isinstance(row, dict) and row.get("type") not in (None, "subscription")
 
 
 def refund(row: Any) -> Refund | None:
@@ -131,10 +139,17 @@ def paid(row: Any) -> Paid | None:
         currency=fields.word(row.get("currency")),
         paid_at=fields.reference(row.get("createdAt")),
     )
-    order_id, email = _order_id(row, _metadata(row)), row.get("customerEmail") or row.get("buyerEmail")
-    reference = fields.reference(row.get("clientReferenceId"))
-    made_at = _time(row.get("createdAt"))
-    return Paid(renewal, order_id, fields.identifier(product), fields.email(email), reference, made_at)
+    metadata = _metadata(row)
+    return Paid(
+        renewal,
+        order_id=_order_id(row, metadata),
+        product_id=fields.identifier(product),
+        email=fields.email(row.get("customerEmail") or row.get("buyerEmail")),
+        customer_reference=fields.reference(row.get("clientReferenceId")),
+        made_at=_time(row.get("createdAt")),
+        test_mode=_test_mode(row),
+        labelled=bool(metadata),
+    )
 
 
 def subscriber(row: Any) -> Subscriber | None:
@@ -146,10 +161,11 @@ def subscriber(row: Any) -> Subscriber | None:
     state = events.state(row.get("status"), row.get("active"), row.get("paused"))
     if state is None or not fields.is_text(customer_id) or not fields.is_text(product):
         return None
+    metadata = _metadata(row)
     change = SubscriptionChanged(
         id=fields.identifier(customer_id),
         state=state,
-        order_id=_order_id(row, _metadata(row)),
+        order_id=_order_id(row, metadata),
         product_id=fields.identifier(product),
         cancel_at_period_end=row.get("cancelAtPeriodEnd") is True,
         period_start=fields.reference(row.get("currentPeriodStart")),
@@ -157,7 +173,7 @@ def subscriber(row: Any) -> Subscriber | None:
         customer_reference=fields.reference(row.get("clientReferenceId")),
         email=fields.email(fields.obj(row, "customer").get("email")) or fields.email(row.get("buyerEmail")),
     )
-    return Subscriber(change, _time(row.get("createdAt")))
+    return Subscriber(change, _time(row.get("createdAt")), _test_mode(row), labelled=bool(metadata))
 
 
 def _subscription_sale(subscription_id: str, told: Paid | SubscriptionChanged) -> Payment:
@@ -191,6 +207,10 @@ def _order_id(row: dict[str, Any], metadata: dict[str, Any]) -> str | None:
     return fields.our_order_id(metadata.get("external_order_id")) or fields.our_order_id(row.get("clientReferenceId"))
 
 
+def _test_mode(row: dict[str, Any]) -> bool | None:
+    return row["testMode"] if isinstance(row.get("testMode"), bool) else None
+
+
 def _before_tax(row: dict[str, Any]) -> Decimal | None:
     """Not every source has the field: gross less tax is the same."""
     stated, gross = fields.amount(row.get("amountBeforeTax")), fields.amount(row.get("grossAmount"))
@@ -200,11 +220,13 @@ def _before_tax(row: dict[str, Any]) -> Decimal | None:
 
 
 def _time(value: object) -> datetime | None:
-    """Aware, in UTC where no zone is stated; None for what is no time."""
+    """Aware, in UTC where no zone is stated; None for what is no time, or none of this age."""
     if not isinstance(value, str):
         return None
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
+        return None
+    if not 2000 <= moment.year < 3000:  # reckoning at the ends of the calendar overflows
         return None
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

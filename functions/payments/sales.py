@@ -51,15 +51,19 @@ def link(order_id: str, fact: Mapping[str, Any], now: datetime, *, fresh: bool =
     return True
 
 
-def await_confirmation(payment_id: str, order_id: str, now: datetime) -> None:
-    """A refund or a claim came by webhook for an order: the API is to be asked about its payment."""
-    client.update_item(
-        TableName=TABLE,
-        Key=key(f"sale#{payment_id}"),
-        UpdateExpression="SET awaits = :api, since = if_not_exists(since, :now),"
-        " claimed_by = if_not_exists(claimed_by, :order)",
-        ExpressionAttributeValues={":api": {"S": "api"}, ":now": {"S": timestamp(now)}, ":order": {"S": order_id}},
-    )
+def await_confirmation(payment_id: str, now: datetime, claimed_by: str | None = None) -> None:
+    """The API is to be asked about a payment: it gave no answer yet, or a refund or a claim came by webhook, for the
+    order `claimed_by`."""
+    write: dict[str, Any] = {
+        "TableName": TABLE,
+        "Key": key(f"sale#{payment_id}"),
+        "UpdateExpression": "SET awaits = :api, since = if_not_exists(since, :now)",
+        "ExpressionAttributeValues": {":api": {"S": "api"}, ":now": {"S": timestamp(now)}},
+    }
+    if claimed_by is not None:
+        write["UpdateExpression"] += ", claimed_by = if_not_exists(claimed_by, :order)"
+        write["ExpressionAttributeValues"] |= {":order": {"S": claimed_by}}
+    client.update_item(**write)
 
 
 def mark_seen(payment_id: str, api: Mapping[str, Any], refunds: Iterable[str], now: datetime) -> None:
@@ -97,9 +101,16 @@ def mark_refunds_seen(payment_id: str, refunds: Iterable[str]) -> None:
 
 
 def judge(
-    payment: Payment | str, verdict: Verdict, candidates: list[str], api: Mapping[str, Any], now: datetime
-) -> None:
-    """A payment that no order of ours asked for: whose it may be. Told once; it settles nothing.
+    payment: Payment | str,
+    verdict: Verdict,
+    candidates: list[str],
+    api: Mapping[str, Any],
+    now: datetime,
+    *,
+    item: Mapping[str, Any],
+) -> bool:
+    """A payment that no order of ours asked for: whose it may be. Told once; it settles nothing. False, and nothing is
+    written, when an order has it, or claims it, since its `item` was read.
 
     `payment` is its id alone when the API does not know it: then what its webhook said is all there is.
     """
@@ -108,6 +119,8 @@ def judge(
         "Key": key(f"sale#{payment if isinstance(payment, str) else payment.id}"),
         "UpdateExpression": "SET verdict = if_not_exists(verdict, :verdict), api = :api, seen_at = :now,"
         " #mode = :mode ADD rev :one REMOVE awaits, since",
+        "ConditionExpression": "attribute_not_exists(order_id)"
+        + ("" if "claimed_by" in item else " AND attribute_not_exists(claimed_by)"),
         "ExpressionAttributeNames": {"#mode": "mode"},
         "ExpressionAttributeValues": {
             ":verdict": value({"kind": verdict, "candidates": candidates, "at": timestamp(now)}),
@@ -124,7 +137,11 @@ def judge(
         )
         write["ExpressionAttributeNames"] |= {"#fact": name}
         write["ExpressionAttributeValues"] |= {":fact": value(fact_fields(payment, None, now, "api"))}
-    client.update_item(**write)
+    try:
+        client.update_item(**write)
+    except client.exceptions.ConditionalCheckFailedException:
+        return False
+    return True
 
 
 def read(payment_ids: Iterable[str]) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ stands until Pocketsflow's API says otherwise. One state is for ever: what has `
     sale#<payment id>   one payment of it, found in the API: two months' webhooks may have the same body
 """
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -139,13 +140,22 @@ def record_renewal(renewal: Renewal, subscription: Mapping[str, Any], now: datet
         "UpdateExpression": "ADD payments :one, rev :one",
         "ExpressionAttributeValues": {":one": {"N": "1"}},
     }
-    try:
-        client.transact_write_items(TransactItems=[{"Update": write_payment}, {"Update": count}])
-    except client.exceptions.TransactionCanceledException as cancelled:
-        if cancelled.response["CancellationReasons"][0].get("Code") != "ConditionalCheckFailed":
-            raise
-        return False
+    for tries_left in reversed(range(_COUNT_TRIES)):
+        try:
+            client.transact_write_items(TransactItems=[{"Update": write_payment}, {"Update": count}])
+        except client.exceptions.TransactionCanceledException as cancelled:
+            codes = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
+            if codes[0] == "ConditionalCheckFailed":
+                return False
+            if "TransactionConflict" not in codes or not tries_left:
+                raise
+            time.sleep(0.1 * (_COUNT_TRIES - tries_left))  # the relay writes the subscription at this moment
+        else:
+            break
     return True
+
+
+_COUNT_TRIES = 4
 
 
 _OF_SUBSCRIPTION = (
