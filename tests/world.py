@@ -141,6 +141,12 @@ class World:
         order_id, session = self.checkout(sku)
         return order_id, self.pay(session)
 
+    def buy_unheard(self, sku: str = "course") -> tuple[str, str]:
+        """The same, and no webhook tells of it."""
+        bought = self.buy(sku)
+        self.lose_webhooks()
+        return bought
+
     def sell_elsewhere(self, product_id: str, metadata: dict[str, str] | None = None) -> str:
         """A sale of the account that no checkout here asked for."""
         session = self.account.open_session(
@@ -211,6 +217,14 @@ class World:
         answer: dict[str, Any] = reconcile.handler({**asked, **event}, Context(self.clock, 240))
         self.flow()
         return answer
+
+    def later(self, **span: float) -> dict[str, Any]:
+        """The next run, five minutes later unless said otherwise, and what it found."""
+        self.clock.passes(**(span or {"minutes": 5}))
+        answer = self.reconcile()
+        assert answer["outcome"] == "done", answer
+        found: dict[str, Any] = answer["found"]
+        return found
 
     def types(self, order_id: str | None = None) -> list[str]:
         """Of the events published, about an order where one is named."""

@@ -83,7 +83,7 @@ class Shop:
         return self.told(lambda now: ledger.disown(order_id, {"payment_id": payment}, now))
 
     def judge(self, payment: Payment | str, verdict: sales.Verdict, *candidates: str) -> list[Event]:
-        return self.told(lambda now: sales.judge(payment, verdict, list(candidates), {}, now))
+        return self.told(lambda now: sales.judge(payment, verdict, list(candidates), {}, now, item={}))
 
     # --- and to a subscription ----------------------------------------------------------------------------------------
 
@@ -175,7 +175,7 @@ def test_what_changes_nothing_tells_nothing(shop: Shop) -> None:
     payment = {"payment_id": "sale1", "source": "api", "kind": "payment"}
     assert shop.told(lambda now: sales.link(order_id, payment, now)) == []
     assert shop.told(lambda now: sales.mark_seen("sale1", {"amount": "64.99"}, ["ref1#completed"], now)) == []
-    assert shop.told(lambda now: sales.await_confirmation("sale1", order_id, now)) == []
+    assert shop.told(lambda now: sales.await_confirmation("sale1", now, order_id)) == []
 
 
 # --- Payments of an order ---------------------------------------------------------------------------------------------
