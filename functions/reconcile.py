@@ -122,7 +122,7 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> di
     walks = _Walks(run, provider, findings, save)
     try:
         walks.go(URGENT)
-        if "/orders" in walks.up and not dry:
+        if "/orders" in walks.up - walks.down and not dry:
             findings.unconfirmed(sales.unconfirmed(datetime.now(UTC) - ASK_AFTER, MOST_ASKED))
         walks.go(LISTINGS)
     except NoTimeLeft:
