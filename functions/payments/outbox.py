@@ -287,15 +287,15 @@ def _of_raw(old: Image, new: Image) -> Iterator[Event]:
         if arrival["reason"] in _TOLD_ELSEWHERE or delivery in told:
             continue
         told.add(delivery)
-        event, sent_at, reason = delivery
-        webhook = {"event": event, "sent_at": sent_at, "reason": reason, "sha256": new["pk"].removeprefix("raw#")}
+        webhook = {name: arrival[name] for name in ("event", "sent_at", "reason")}
+        webhook["sha256"] = new["pk"].removeprefix("raw#")
         yield _event("webhook.other", "\n".join(delivery), new, arrival["at"], webhook=webhook)
 
 
 def _delivery(arrival: Image) -> tuple[str, str, str]:
-    """What tells one delivery of a body from another. One may be written twice: AWS's answer was lost, or it was parked
-    besides."""
-    return arrival["event"], arrival["sent_at"], arrival["reason"]
+    """What tells one delivery of a body from another: by the time that it says it was sent, since one delivery may be
+    written twice (AWS's answer was lost, or it was parked besides)."""
+    return arrival["event"], arrival["sent_at"] or arrival["at"], arrival["reason"]
 
 
 # --- What every event has ---------------------------------------------------------------------------------------------

@@ -723,6 +723,7 @@ def test_other_webhooks(shop: Shop, reason: str) -> None:
     body = b'{"customer": {"firstName": "Jane"}}'
     found = [only(shop.keep(reason, body, sent_at), "webhook.other") for sent_at in "123"]
     assert shop.keep(reason, body, "2") == []
+    assert len([shop.keep(reason, body, "") for _ in range(2)]) == 2
     assert len({each["id"] for each in found}) == 3
     assert [each["revision"] for each in found] == [1, 2, 3]
     assert (found[0]["webhook"]["reason"], found[0]["webhook"]["event"]) == (reason, "review.created")
