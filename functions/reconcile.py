@@ -33,9 +33,14 @@ LEASE = timedelta(seconds=270)
 """Longer than the function may run, shorter than the time to the run after a crash."""
 OVERLAP = timedelta(minutes=30)
 """How late a sale may appear in a list and still be found by the next runs."""
+TAKES_LONG = timedelta(minutes=20)
+"""Of a recent walk; shorter than OVERLAP by two runs, so that no moment is between it and the shortest walk."""
 ASK_AFTER = timedelta(minutes=10)
 """What a webhook told is asked for by its id when no list has shown it for so long."""
 MOST_ASKED = 50
+MAX_PAGES = 2_000
+MAX_PAGES_OF_HISTORY = PER_MINUTE * 60 * 24
+"""A day of requests: a list that takes longer has no end."""
 WIDENED = timedelta(days=1)
 """No source says whether a list's dates are inclusive, nor in which zone they are read."""
 
@@ -156,6 +161,7 @@ class _Walks:
     def __init__(self, run: Run, provider: Provider, findings: Findings, save: Callable[..., None]) -> None:
         self._run, self._provider, self._findings, self._save = run, provider, findings, save
         self._tried: set[str] = set()
+        self._answered: set[str] = set()
         self.trouble: list[str] = []
         self.up: set[str] = set()
         self.down: set[str] = set()
@@ -166,12 +172,11 @@ class _Walks:
             self._tried.add(name)
             if LISTINGS[name].path in self.down:
                 continue
-            page = self._run.walks[name].page
             try:
                 self._walk(name)
             except RequestFailed as failure:
                 self.trouble.append(f"{name} {failure.reason}")
-                got_none = self._run.walks[name].page == page or failure.reason == "endless"
+                got_none = name not in self._answered or failure.reason == "endless"
                 self._note_failure(name, failure, got_none=got_none)
 
     def _walk(self, name: str) -> None:
@@ -183,17 +188,23 @@ class _Walks:
         asked = {"startDate": timestamp(since - listing.widened), "endDate": timestamp(until + WIDENED)}
         query = {**listing.query, **asked} if kind != "subscribers" else {}
         take: Callable[..., None] = getattr(self._findings, kind)  # which looks at the dates itself
-        last: list[Any] | None = None
+        met: set[str] = set()
         while True:
-            page = self._provider.page(listing.path, query, walk.page)
+            try:
+                page = self._provider.page(listing.path, query, walk.page)
+            except RequestFailed as failure:
+                if failure.reason == "not_found" and walk.page > 1:
+                    break
+                raise
+            self._answered.add(name)
             self.up.add(listing.path)
-            if page.rows and page.rows == last:
-                if page.has_more:
-                    raise RequestFailed("endless")
-                break  # nothing was said of pages, and there are none
+            ids = {_id(row) for row in page.rows}
+            is_again = bool(ids) and ids <= met
+            if walk.page > (MAX_PAGES if name in URGENT else MAX_PAGES_OF_HISTORY) or (is_again and page.has_more):
+                raise RequestFailed("endless")
             take(page.rows, since, until)
-            last = page.rows
-            if not page.rows or page.has_more is False:
+            met = ids
+            if not ids or is_again or page.has_more is False:
                 break
             walk.page += 1
             self._save()
@@ -218,32 +229,39 @@ class _Walks:
         elif got_none:
             self.down.add(path)
         if got_none and name in URGENT:
-            self._run.walks[name] = _beginning(name, self._run, now)
+            walk = self._run.walks[name] = _beginning(name, self._run, now)
+            if f"{kind}.history" in LISTINGS:  # which finds what is older than a row that stands in the way
+                walk.since = max(walk.since, timestamp(now - timedelta(days=2)))
         else:
             self._run.walks[name].stuck = got_none
 
 
 def _begin_walks(run: Run, now: datetime) -> None:
-    """Of all that is due. One that is under way goes on instead, unless it is stuck; while it takes long, the shortest
+    """Of all that is due. One that is under way goes on instead, unless it is stuck; when it takes long, the shortest
     one looks for what is new."""
     for name in sorted(run.due | (run.walks.keys() & SCHEDULED["asked"])):
         walk = run.walks.get(name)
         if walk is None or walk.stuck or name in SCHEDULED["asked"]:
             run.walks[name] = _beginning(name, run, now)
-        elif LISTINGS[name].back is None and now - datetime.fromisoformat(walk.until) > OVERLAP:
+        elif LISTINGS[name].back is None and now - datetime.fromisoformat(walk.until) > TAKES_LONG:
             shortest = f"{_kind(name)}.asked"
             run.walks[shortest] = _beginning(shortest, run, now)
 
 
 def _beginning(name: str, run: Run, now: datetime) -> Walk:
     back = LISTINGS[name].back
-    if back is None:  # should it have been longer, the daily walk finds the rest
-        back = min(now - datetime.fromisoformat(run.cursors.get(name, run.start)) + OVERLAP, timedelta(days=2))
+    if back is None:
+        back = now - datetime.fromisoformat(run.cursors.get(name, run.start)) + OVERLAP
     return _from(now, back)
 
 
 def _kind(name: str) -> str:
     return name.partition(".")[0]
+
+
+def _id(row: Any) -> str:
+    named = row if isinstance(row, dict) else {}
+    return str(named.get("_id") or named.get("subscriptionCustomerId") or row)
 
 
 def _from(now: datetime, back: timedelta) -> Walk:

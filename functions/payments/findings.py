@@ -97,13 +97,15 @@ class Findings:
         self._each(named, lambda pair: self._settle(*pair))
         # Those that have been asked for in vain come last, and are noted, to be asked for again: the walk may go on.
         for sale, item in sorted(nameless, key=lambda pair: "awaits" in pair[1]):
-            if self._gives_up() or not self._single(self._place, sale, item):
+            is_placed = not self._gives_up() and self._single(self._place, sale, item)
+            if not is_placed and "awaits" not in item:
                 sales.await_confirmation(sale.payment.id, self._now())
 
     def _place(self, sale: Sale, item: Known) -> str:
         """A list may leave out what a single record has, so the API is asked once before a payment is nobody's. Each is
         settled at once: a page may have more of them than there is time for."""
-        return self._settle((None if _is_unfit(sale.payment.id) else self._read(sale.payment.id)) or sale, item)
+        asked = None if _is_unfit(sale.payment.id) else self._read(sale.payment.id)
+        return self._settle(replace(asked, made_at=asked.made_at or sale.made_at) if asked else sale, item)
 
     def _read(self, payment_id: str) -> Sale | None:
         """Its single record; None when Pocketsflow has none. Raises RequestFailed."""
@@ -175,6 +177,9 @@ class Findings:
         if self._dry:
             return self._would_settle(sale, item)
         if _is_other_mode(sale):  # as its single record says
+            if "order_id" in item:
+                other = "live" if MODE == "test" else "test"
+                ledger.note_drift(item["order_id"], payment.id, "payment", now, ours=MODE, theirs=other)
             sales.mark_seen(payment.id, sale.api, [], now)
             return "other_mode"
         outcome = "confirmed"
@@ -318,10 +323,9 @@ class Findings:
         found = {}
         for row in page:
             paid = rows.paid(row)
-            if rows.is_one_time(row):
-                continue
             if paid is None:
-                self._count_unreadable("payment")
+                if not rows.is_one_time(row):
+                    self._count_unreadable("payment")
             elif _is_other_mode(paid):
                 self.counts["other_mode"] += 1
             elif paid.made_at is None or since <= paid.made_at <= until:

@@ -101,9 +101,9 @@ def list_page(api_key: str, path: str, query: Mapping[str, str], number: int) ->
         raise RequestFailed("unexpected")
     pagination = held.get("pagination")
     more = pagination.get("hasMore") if isinstance(pagination, dict) else None
-    if more is None and len(rows) < LEAST_PAGE:
-        more = False
-    return Page(rows, more is True if more is not None else None)
+    if not isinstance(more, bool):
+        more = False if len(rows) < LEAST_PAGE else None
+    return Page(rows, more)
 
 
 def read(api_key: str, path: str, identity: str) -> dict[str, Any] | None:

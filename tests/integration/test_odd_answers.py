@@ -2,7 +2,7 @@
 "none", and what fails holds up nothing else."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,10 +13,9 @@ import webhook
 from payments import pocketsflow, provider, subscriptions, table
 from tests.integration.outages import Outages, unheard
 from tests.payloads import delivery, paid
-from tests.world import PRODUCTS, Context, World
+from tests.world import ELSEWHERE, PRODUCTS, Context, World
 
 COURSE, MEMBERSHIP = (PRODUCTS[sku]["productId"] for sku in ("course", "membership"))
-NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 def row(shop: World, payment_id: str, **changes: Any) -> dict[str, Any]:
@@ -67,7 +66,9 @@ def test_a_list_that_has_no_pages(shop: World, number: int, bare: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", [{}, {"pagination": {"totalPages": 3}}, None], ids=["nothing", "totals", "a bare list"]
+    "said",
+    [{}, {"pagination": {"totalPages": 3}}, {"pagination": {"hasMore": "yes"}}, None],
+    ids=["nothing", "totals", "a word", "a bare list"],
 )
 def test_pages_that_do_not_say_whether_there_are_more(shop: World, said: dict[str, Any] | None) -> None:
     """Of twenty, whatever was asked for: all are read."""
@@ -83,6 +84,30 @@ def test_pages_that_do_not_say_whether_there_are_more(shop: World, said: dict[st
     assert {shop.status(order_id) for order_id in orders} == {"paid"}
 
 
+def test_a_list_in_another_order_each_time(shop: World) -> None:
+    """That has no pages, and more rows than a page of Pocketsflow's: it ends when nothing new comes."""
+    people = [subscriber(subscriptionCustomerId=f"subc{number}") for number in range(25)]
+
+    def listed(_: dict[str, str]) -> tuple[int, Any]:
+        people.append(people.pop(0))
+        return 200, {"subscribers": people}
+
+    shop.answers["GET /subscriptions/subscribers"] = listed
+    shop.reconcile("hours")
+    assert shop.requests.count("GET /subscriptions/subscribers") == 2
+    assert walks(shop) == set()
+
+
+def test_a_second_page_that_is_not_found(shop: World) -> None:
+    """There is none."""
+    orders = [shop.buy_unheard()[0] for _ in range(25)]
+    shop.answers["GET /orders"] = lambda query: (
+        (200, {"orders": rows(shop, query)}) if query["page"] == "1" else (404, {})
+    )
+    assert shop.later()["settled"] == 25
+    assert {shop.status(order_id) for order_id in orders} == {"paid"}
+
+
 def test_a_page_number_that_is_ignored(shop: World) -> None:
     """The same page again, which says that there are more: partial, and the next run begins at the first one, where the
     new sales are."""
@@ -95,9 +120,9 @@ def test_a_page_number_that_is_ignored(shop: World) -> None:
     assert "orders.recent" in walks(shop)
 
 
-def test_a_list_without_end(shop: World, capsys: pytest.CaptureFixture[str]) -> None:
-    """Of pages that are always new: the walk never ends, which is alarmed as silence, and after half an hour a shorter
-    one looks for new sales in each run."""
+def test_a_list_without_end(shop: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pages that are always new: the walk does not end, which is alarmed as silence, and soon a shorter one looks
+    for new sales in each run. After two thousand pages it is given up."""
     count = iter(range(10**6))
 
     def orders(query: dict[str, str]) -> tuple[int, Any]:
@@ -115,6 +140,53 @@ def test_a_list_without_end(shop: World, capsys: pytest.CaptureFixture[str]) -> 
     shop.clock.passes(minutes=5)
     shop.reconcile()
     assert shop.status(order_id) == "paid"
+    monkeypatch.setattr(reconcile, "MAX_PAGES", 3)
+    shop.clock.passes(minutes=5)
+    assert shop.reconcile()["outcome"] == "partial"
+
+
+def test_a_sale_at_the_beginning_of_a_long_walk(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which takes an hour: what is sold meanwhile is found within half of one, whenever it was sold."""
+    monkeypatch.setattr(pocketsflow, "PAGE_SIZE", 1)
+    theirs = shop.sell_elsewhere(ELSEWHERE["productId"])
+    listed = [row(shop, theirs, _id=f"{number:024x}", metadata=None) for number in range(1200)]
+
+    def orders(query: dict[str, str]) -> tuple[int, Any]:
+        since = datetime.fromisoformat(query["startDate"])
+        found = [*rows(shop, query), *(each for each in listed if datetime.fromisoformat(each["createdAt"]) >= since)]
+        number = int(query["page"])
+        return 200, {"orders": found[number - 1 : number], "pagination": {"hasMore": number < len(found)}}
+
+    shop.answers["GET /orders"] = orders
+    shop.lose_webhooks()
+    shop.clock.passes(minutes=31)
+    sold: dict[str, datetime] = {}
+    longest = timedelta(0)
+    for _ in range(12):
+        started = shop.clock.now
+        shop.reconcile()
+        for order_id in [each for each in sold if shop.status(each) == "paid"]:
+            longest = max(longest, shop.clock.now - sold.pop(order_id))
+        shop.clock.now = max(shop.clock.now, started + timedelta(minutes=5) - timedelta(seconds=20))
+        sold[shop.buy_unheard()[0]] = shop.clock.now
+        shop.clock.passes(seconds=20)
+    assert "orders.recent" in walks(shop)
+    assert timedelta(minutes=5) < longest < timedelta(minutes=30)
+    assert all(shop.clock.now - at < timedelta(minutes=30) for at in sold.values())
+
+
+def test_days_without_a_run(shop: World) -> None:
+    """Three of them, for want of a key: renewals were paid meanwhile, which only the list of payments counts."""
+    order_id, subscription = shop.buy("membership")
+    shop.deliver()
+    shop.flow()
+    shop.later()
+    shop.clock.passes(hours=6)
+    shop.account.advance(subscription, "renew")
+    shop.lose_webhooks()
+    shop.clock.passes(days=3)
+    shop.later()
+    assert shop.types(order_id).count("subscription.payment_succeeded") == 2
 
 
 # --- What fails -------------------------------------------------------------------------------------------------------
@@ -311,6 +383,22 @@ def test_an_outage_costs_a_long_walk_no_page(shop: World, monkeypatch: pytest.Mo
     assert walks(shop) == set()
 
 
+def test_a_record_that_is_busy_costs_no_page(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk goes on at the page where it was."""
+    monkeypatch.setattr(pocketsflow, "PAGE_SIZE", 1)
+    orders = [shop.buy_unheard() for _ in range(4)]
+    shop.account.set_faults({"hide_metadata": "list"})
+    shop.answers[f"GET /orders/{orders[1][1]}"] = failing(429)  # of the third page
+    for _ in range(2):
+        shop.clock.passes(minutes=1)
+        assert shop.reconcile()["outcome"] == "partial"
+        page = shop.stack.items()["reconcile#state"]["walks"]["M"]["orders.recent"]["M"]["page"]
+        assert page == {"N": "3"}
+    shop.answers.clear()
+    shop.later()
+    assert {shop.status(order_id) for order_id, _ in orders} == {"paid"}
+
+
 def test_an_error_for_whose_repetition_there_is_no_time(shop: World) -> None:
     """Is still an error."""
     shop.buy_unheard()
@@ -382,6 +470,27 @@ def test_payments_of_no_subscription(shop: World) -> None:
     shop.answers["GET /payments"] = listing("payments", one_time)
     assert shop.later() == {"settled": 1}
     assert shop.status(order_id) == "paid"
+
+
+@pytest.mark.parametrize("word", ["Subscription", "recurring", None])
+def test_a_subscription_s_payment_by_any_other_word(shop: World, word: str | None) -> None:
+    """What names the subscription's buyer is one."""
+    order_id, _ = shop.buy_unheard("membership")
+    [payment] = shop.account.payments.values()
+    shop.answers["GET /payments"] = listing("payments", {**payment, "type": word})
+    assert shop.later()["payment_counted"] == 1
+    assert shop.status(order_id) == "paid"
+
+
+def test_an_order_paid_by_the_other_mode(shop: World) -> None:
+    """By its webhook, and denied by the API: told, and not taken back."""
+    order_id, theirs = shop.buy()
+    shop.deliver()
+    shop.flow()
+    shop.account.orders[theirs] = {**shop.account.orders[theirs], "testMode": False}
+    shop.later(minutes=11)
+    assert shop.types(order_id) == ["order.paid", "ledger.drift"]
+    assert shop.published[-1]["drift"] == {"what": "payment", "ours": "test", "theirs": "live"}
 
 
 def subscriber(**changes: Any) -> dict[str, Any]:
@@ -460,9 +569,11 @@ def test_a_webhook_that_comes_while_its_record_is_read(
 
 
 def test_what_has_just_been_sold_is_not_judged(shop: World) -> None:
-    """Its webhook may be under way; after five minutes it is nobody's."""
+    """Its webhook may be under way; after five minutes it is nobody's. A record without a date has the list's."""
     shop.account.set_faults({"hide_metadata": "all"})
-    sold = [shop.buy()[0] for _ in range(3)]
+    sold, theirs = zip(*(shop.buy() for _ in range(3)), strict=True)
+    undated = row(shop, theirs[1], metadata=None, createdAt=None)
+    shop.answers[f"GET /orders/{theirs[1]}"] = lambda _: (200, undated)
     [late, *others] = shop.undelivered
     shop.clock.passes(minutes=1)
     assert shop.reconcile()["found"] == {"too_new": 3}
