@@ -119,7 +119,7 @@ included, and one that settles {large[0]:,} takes {large[1]:.0f} MB.
 
 ## Again
 
-    make simulate                                        all of this, in about twenty minutes on two cores
+    make simulate                                        all of this, in about half an hour on two cores
     make simulate ARGS="--seed 7 --payments 500 --print" another, smaller day, without writing this page
 
 What is broken is told with the seed and the order. A small bad day is part of `make test`.
