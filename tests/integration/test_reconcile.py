@@ -489,7 +489,7 @@ def test_a_dry_run_is_no_reconciliation(shop: World, capsys: pytest.CaptureFixtu
 def test_without_a_key_nothing_is_asked(shop: World) -> None:
     """A stack that is not set up waits, and begins when it is."""
     order_id, _ = shop.buy_unheard()
-    shop.stack.put_secret("ApiKey", "pk_live_0123456789abcdef")
+    shop.stack.put_secret("ApiKey", API_KEY.replace("test", "live"))
     secrets._copies.clear()
     shop.requests.clear()
     assert shop.reconcile() == shop.reconcile(dry_run=True) == {"outcome": "no_api_key"}
