@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 from sandbox import aws, faults
 from sandbox.faults import Faults, WrongFault, failing, from_option
 from sandbox.servers import Server
+from sandbox.system import running
 from sandbox.template import ROOT
 from sandbox.worker import ACCESS_KEY
 from tests.e2e.conftest import Sandbox, http, shell
@@ -292,6 +293,19 @@ def test_a_bus_that_fails_loses_no_event(
     assert sandbox.outcomes(sandbox.pay(session_id)) == ["settled"]
     assert events_of(sandbox, order_id, seconds=1) == []
     assert events_of(sandbox, order_id)
+
+
+def test_a_fault_of_the_start_meets_the_first_run() -> None:
+    """The schedule's first run, which fires at once, finds no secret."""
+    with running(0, {"secretsmanager": {"kind": "down", "seconds": 60}}) as addresses:
+        lines: list[str] = []
+        deadline = time.monotonic() + 30
+        while not any("ReconcileStarted" in line for line in lines) and time.monotonic() < deadline:
+            time.sleep(0.2)
+            lines = http.get(f"{addresses.api}/_sandbox/logs/ReconcileFunction", timeout=15).json()
+    printed = "\n".join(lines)
+    assert "secret_unreachable" in printed
+    assert '"reconciled"' not in printed
 
 
 def test_faults_from_the_start() -> None:
