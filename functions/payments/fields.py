@@ -8,6 +8,7 @@ from typing import Any
 from payments import orders
 
 _SAFE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_HASHED = "sha256-"
 _WORD = re.compile(r"[A-Za-z_]{1,32}")
 _EMAIL = re.compile(r"[!-?A-~]{1,64}@[!-?A-~]{1,190}")
 _REFERENCE = re.compile(r"[ -~]{1,200}")
@@ -35,7 +36,12 @@ def identifier(value: Any) -> str:
     text = str(value)
     if _SAFE.fullmatch(text):
         return text
-    return f"sha256-{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return f"{_HASHED}{hashlib.sha256(text.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def is_unfit(identity: str) -> bool:
+    """Whether an identifier is a hash: what it stands for is fit neither for a key nor for an address."""
+    return identity.startswith(_HASHED)
 
 
 def our_order_id(value: object) -> str | None:

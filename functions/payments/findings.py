@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from payments import ledger, orders, rows, sales, subscriptions
+from payments import fields, ledger, orders, rows, sales, subscriptions
 from payments.catalogue import Item
 from payments.deployment import MODE
 from payments.events import Refund
@@ -104,7 +104,7 @@ class Findings:
     def _place(self, sale: Sale, item: Known) -> str:
         """A list may leave out what a single record has, so the API is asked once before a payment is nobody's. Each is
         settled at once: a page may have more of them than there is time for."""
-        asked = None if _is_unfit(sale.payment.id) else self._read(sale.payment.id)
+        asked = None if fields.is_unfit(sale.payment.id) else self._read(sale.payment.id)
         return self._settle(replace(asked, made_at=asked.made_at or sale.made_at) if asked else sale, item)
 
     def _read(self, payment_id: str) -> Sale | None:
@@ -122,7 +122,7 @@ class Findings:
         for payment_id in payment_ids:
             if self._gives_up():
                 return
-            if _is_unfit(payment_id):
+            if fields.is_unfit(payment_id):
                 sales.mark_seen(payment_id, {}, [], self._now())
             elif not self._single(self._confirm, payment_id):
                 sales.ask_later(payment_id, self._now())
@@ -304,7 +304,7 @@ class Findings:
             if fact["kind"] != "refund" or fact["payment_id"] != payment_id or fact["source"] == "api":
                 continue
             refund_id, order_id = fact["refund_id"], order["pk"].removeprefix("order#")
-            if refund_id in seen or refund_id.startswith("sha256-"):
+            if refund_id in seen or fields.is_unfit(refund_id):
                 continue
             seen.add(refund_id)
             refund = rows.refund(self._provider.read("/refunds", refund_id))
@@ -345,7 +345,7 @@ class Findings:
             return "would_count"
         order_id = paid.order_id or _claimant(paid, item)
         if order_id is not None and "order_id" not in item:
-            self.counts[ledger.record(replace(paid.as_sale(), order_id=order_id), None, self._now(), "api")] += 1
+            self.counts[ledger.record(paid.as_sale(order_id), None, self._now(), "api")] += 1
             order = ledger.read(order_id)
             if order is not None:  # the relay has not made the two know each other yet
                 item = {**_told(paid), **item, "sku": order.get("sku"), "order_id": order_id}
@@ -390,7 +390,7 @@ class Findings:
             return "would_follow"
         outcome = "followed"
         if is_new_sale:
-            outcome = ledger.record(replace(subscriber.as_sale(), order_id=order_id), None, now, "api")
+            outcome = ledger.record(subscriber.as_sale(order_id), None, now, "api")
         if "ended_at" in item:
             if change.state != "ended" and "order_id" in item and _is_long_ago(item["ended_at"], now):
                 kind: ledger.Drift = "subscription"
@@ -432,11 +432,6 @@ def _is_newly_claimed(sale: Sale, item: Known) -> bool:
 
 def _is_other_mode(row: Row) -> bool:
     return row.test_mode is not None and row.test_mode != (MODE == "test")
-
-
-def _is_unfit(payment_id: str) -> bool:
-    """Its real id was unfit for a key (payments/fields.py), and so for an address."""
-    return payment_id.startswith("sha256-")
 
 
 def _same_row(held: Known | None, listed: Known) -> bool:

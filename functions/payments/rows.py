@@ -56,9 +56,9 @@ class Paid:
     test_mode: bool | None
     labelled: bool
 
-    def as_sale(self) -> Payment:
+    def as_sale(self, order_id: str | None) -> Payment:
         """That the subscription was paid settles its order, as its first webhook would have."""
-        return _subscription_sale(self.renewal.subscription_id, self)
+        return _subscription_sale(self.renewal.subscription_id, order_id, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +68,8 @@ class Subscriber:
     test_mode: bool | None
     labelled: bool
 
-    def as_sale(self) -> Payment:
-        return replace(_subscription_sale(self.change.id, self.change), state=self.change.state)
+    def as_sale(self, order_id: str | None) -> Payment:
+        return replace(_subscription_sale(self.change.id, order_id, self.change), state=self.change.state)
 
 
 def sale(row: Any) -> Sale | None:
@@ -176,11 +176,11 @@ def subscriber(row: Any) -> Subscriber | None:
     return Subscriber(change, _time(row.get("createdAt")), _test_mode(row), labelled=bool(metadata))
 
 
-def _subscription_sale(subscription_id: str, told: Paid | SubscriptionChanged) -> Payment:
+def _subscription_sale(subscription_id: str, order_id: str | None, told: Paid | SubscriptionChanged) -> Payment:
     return Payment(
         kind="subscription",
         id=subscription_id,
-        order_id=told.order_id,
+        order_id=order_id,
         product_id=told.product_id,
         variant_id=None,
         amount=None,
