@@ -5,14 +5,12 @@ import random
 import re
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import requests
-from urllib3.exceptions import HTTPError
 
-from payments import strictjson
+from payments import outbound, strictjson
 from payments.deployment import SANDBOX
 from payments.telemetry import count
 
@@ -34,8 +32,7 @@ _WRAPPERS = ("sale", "order", "refund", "data")
 
 Reason = Literal["refused", "unauthorized", "busy", "failed", "unreachable", "unexpected", "not_found", "endless"]
 
-_http = requests.Session()
-_http.trust_env = False  # neither a proxy nor a .netrc of the environment sees the key
+_http = outbound.session()
 
 
 class RequestFailed(Exception):
@@ -125,37 +122,19 @@ def read(api_key: str, path: str, identity: str) -> dict[str, Any] | None:
 
 def _call(api_key: str, method: str, path: str, seconds: float, **options: Any) -> Any:
     """The JSON of the answer. Raises RequestFailed after that many seconds at most."""
-    # In a thread, because the timeouts of requests start anew with every packet: an answer that drips in has no end.
-    call = ThreadPoolExecutor(max_workers=1)
+    most = _MAX_ANSWER if method == "POST" else _MAX_PAGE
+    headers = {"Authorization": f"Bearer {api_key}"}
     try:
-        response, content = call.submit(_send, api_key, method, path, seconds, options).result(seconds)
-    except (requests.RequestException, HTTPError, TimeoutError):
+        response, content = outbound.send(_http, method, f"{URL}{path}", seconds, most, headers=headers, **options)
+    except outbound.NoAnswer:
         raise RequestFailed("unreachable") from None
-    except ValueError:  # requests looks into a redirect that it is told not to follow
+    except outbound.NotHttp:
         raise RequestFailed("unexpected") from None
-    finally:
-        call.shutdown(wait=False)
     _check(response)
     try:
         return strictjson.parse(content)
     except strictjson.Unreadable:
         raise RequestFailed("unexpected") from None
-
-
-def _send(
-    api_key: str, method: str, path: str, seconds: float, options: Mapping[str, Any]
-) -> tuple[requests.Response, bytes]:
-    """The answer and its body, which is cut where it is larger than any that is expected."""
-    with _http.request(
-        method,
-        f"{URL}{path}",
-        headers={"Authorization": f"Bearer {api_key}"},
-        timeout=(1, seconds),
-        allow_redirects=False,
-        stream=True,
-        **options,
-    ) as response:
-        return response, response.raw.read(_MAX_ANSWER if method == "POST" else _MAX_PAGE, decode_content=True)
 
 
 def _check(response: requests.Response) -> None:
