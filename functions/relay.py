@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from payments import aws, ledger, outbox, sales, subscriptions, table
+from payments import aws, ledger, outbox, references, sales, subscriptions, table
 from payments.deployment import STAGE
 from payments.telemetry import count, logger, metrics, needs_attention, where
 
@@ -76,6 +76,8 @@ def _complete(change: dict[str, Any]) -> list[outbox.Event]:
     kind, _, identity = new["pk"].partition("#")
     events = outbox.events(old, new)
     if kind == "order":
+        if not old and "reference" in new:
+            _claim(identity, new["reference"], now)
         if events:
             events = _owned(identity, old, new, events, now)
         for name, fact in new.items():
@@ -90,6 +92,16 @@ def _complete(change: dict[str, Any]) -> list[outbox.Event]:
             if name.startswith("ref#") and (name not in old or "order_id" not in old):
                 ledger.copy_to_order(new["order_id"], name, fact, now)
     return events
+
+
+def _claim(order_id: str, reference: str, now: datetime) -> None:
+    """What named the reference of a new order before it was there: Pocketsflow is asked about it once more."""
+    for waiting in references.waiting(reference):
+        kind, _, identity = waiting.partition("#")
+        if kind == "subscription":
+            subscriptions.note_claim(identity, order_id)
+        else:
+            sales.await_confirmation(identity, now, claimed_by=order_id)
 
 
 def _owned(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from payments import aws, events, http, ledger, secrets, signature, subscriptions
+from payments import aws, events, http, ledger, references, secrets, signature, subscriptions
 from payments.telemetry import count, logger, metrics, needs_attention, where
 
 WEBHOOK_SECRETS_ARN = os.environ["WEBHOOK_SECRETS_ARN"]
@@ -100,7 +100,7 @@ def _write(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outcom
 
 
 def _record(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outcome:
-    fact = events.parse(body, name)
+    fact = events.parse(body, name, references.order_of)
     if isinstance(fact, events.Unknown):
         ledger.keep(body, fact.reason, name, sent_at, now)
         if fact.reason == "other_event":

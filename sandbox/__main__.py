@@ -20,16 +20,20 @@ def main() -> int:
         "--fault", type=_fault, action="append", default=[], metavar="SERVICE=KIND:SECONDS",
         help="fails at first, as in dynamodb=down:60; also events, pocketsflow, secretsmanager, sqs; slow, throttled",
     )  # fmt: skip
+    parser.add_argument(
+        "--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE",
+        help="of the template, as in CheckoutsPerAddress=3",
+    )  # fmt: skip
     arguments = parser.parse_args()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     try:
-        with running(arguments.port, dict(arguments.fault)) as addresses:
+        with running(arguments.port, dict(arguments.fault), dict(arguments.parameter)) as addresses:
             return _serve(addresses, arguments, stopped)
     except PortTaken as error:
         print(f"sandbox: {error}; another may be free: --port 9000, make demo PORT=9000", file=sys.stderr)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         print(f"sandbox: {error}", file=sys.stderr)
     return 1
 
@@ -45,6 +49,13 @@ def _fault(text: str) -> tuple[str, dict[str, Any]]:
         return from_option(text)
     except WrongFault as wrong:
         raise argparse.ArgumentTypeError(str(wrong)) from None
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError("must be NAME=VALUE")
+    return name, value
 
 
 def _serve(addresses: Addresses, arguments: argparse.Namespace, stopped: threading.Event) -> int:

@@ -14,14 +14,18 @@ from moto.events.models import EventPattern
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.sqs.models import sqs_backends
 
-from sandbox import pocketsflow
+from sandbox import challenge, pocketsflow
 from sandbox.template import PSEUDO_PARAMETERS, Template
 
 ACCOUNT = PSEUDO_PARAMETERS["AWS::AccountId"]
 REGION = PSEUDO_PARAMETERS["AWS::Region"]
 ACCESS_KEY = "sandbox-itself"
 """Of the sandbox's own requests. The functions have another: faults are theirs alone."""
-SECRETS = {"ApiKey": pocketsflow.API_KEY, "WebhookSecrets": pocketsflow.WEBHOOK_SECRET}
+SECRETS = {
+    "ApiKey": pocketsflow.API_KEY,
+    "WebhookSecrets": pocketsflow.WEBHOOK_SECRET,
+    "ChallengeSecret": challenge.SECRET,
+}
 _TABLE_PROPERTIES = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
 
 _one_at_a_time = threading.Lock()  # moto's conditional writes are not atomic under threads; its state is the process's
@@ -180,5 +184,5 @@ def create_tables(template: Template, endpoint: str | None = None) -> None:
 def fill_secrets(template: Template, endpoint: str | None = None) -> None:
     """What a person does once after `sam deploy`."""
     secrets = client("secretsmanager", endpoint)
-    for logical_id, value in SECRETS.items():
-        secrets.put_secret_value(SecretId=template.references[logical_id]["Ref"], SecretString=value)
+    for logical_id, _ in template.resources("AWS::SecretsManager::Secret"):
+        secrets.put_secret_value(SecretId=template.references[logical_id]["Ref"], SecretString=SECRETS[logical_id])

@@ -8,6 +8,7 @@ from typing import Any
 from werkzeug.wrappers import Request, Response
 
 from sandbox.bus import Published
+from sandbox.challenge import Verifier
 from sandbox.faults import Faults, WrongFault
 from sandbox.worker import Worker
 
@@ -19,6 +20,8 @@ class Control:
     """A record of the ledger by its order's id."""
     published: Published
     faults: Faults
+    verifier: Verifier
+    """Of challenges."""
 
     def __call__(self, request: Request) -> Response:
         _, _, kind, name, *_ = [*request.path.split("/", 3), ""]
@@ -33,6 +36,8 @@ class Control:
                 return _json(200, self.faults.shown())
             case "POST", "faults", "":
                 return self._replace_faults(request)
+            case "POST", "siteverify", "":
+                return self.verifier(request)
             case "POST", "invoke", _ if name in self.workers:
                 return self._invoke(request, self.workers[name])
         return _message(404, "Not Found")

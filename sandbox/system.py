@@ -12,6 +12,7 @@ from boto3.dynamodb.types import TypeDeserializer
 from sandbox import aws, faults, pocketsflow, schedules, shop
 from sandbox.background import Background
 from sandbox.bus import Published, RulePump
+from sandbox.challenge import Verifier
 from sandbox.control import Control
 from sandbox.gateway import Gateway
 from sandbox.queues import QueuePoller
@@ -57,11 +58,16 @@ class PortTaken(Exception):
 
 
 @contextmanager
-def running(port: int, failing: Mapping[str, Mapping[str, Any]] | None = None) -> Iterator[Addresses]:
+def running(
+    port: int,
+    failing: Mapping[str, Mapping[str, Any]] | None = None,
+    parameters: Mapping[str, str] | None = None,
+) -> Iterator[Addresses]:
     """Starts the sandbox and ends it with the block; port 0 takes four free ports. `failing` has the first faults by
-    service, as in sandbox/faults.py; Pocketsflow is one of them.
+    service, as in sandbox/faults.py; Pocketsflow is one of them. `parameters` are the template's.
 
-    Raises PortTaken, and RuntimeError for a function that does not start.
+    Raises PortTaken, ValueError for a parameter that the template does not have, and RuntimeError for a function that
+    does not start.
     """
     with ExitStack() as stack:
 
@@ -80,7 +86,7 @@ def running(port: int, failing: Mapping[str, Mapping[str, Any]] | None = None) -
 
         aws_faults = faults.Faults()
         aws_server.start(faults.failing(aws.application(), aws_faults))
-        template = _template(shop_server)
+        template = _template(shop_server, parameters or {})
         aws.create_resources(template, aws_server.url)
         aws.fill_secrets(template, aws_server.url)
         buses = [template.references[name]["Ref"] for name, _ in template.resources("AWS::Events::EventBus")]
@@ -96,12 +102,14 @@ def running(port: int, failing: Mapping[str, Mapping[str, Any]] | None = None) -
 
         stack.callback(end)
         functions = [_patient(function) for function in template.functions()]
-        workers.start(functions, {"AWS_ENDPOINT_URL": aws_server.url, "POCKETSFLOW_URL": provider_server.url})
+        addresses = {"AWS_ENDPOINT_URL": aws_server.url, "POCKETSFLOW_URL": provider_server.url}
+        if any(function.environment.get("CHALLENGE_URL") for function in functions):
+            addresses["CHALLENGE_URL"] = f"{api_server.url}/_sandbox/siteverify"
+        workers.start(functions, addresses)
 
         read_order = _order_reader(template, aws_server.url)
-        api_server.start(
-            Gateway(template, workers.of_requests, Control(workers.of_requests, read_order, published, aws_faults))
-        )
+        control = Control(workers.of_requests, read_order, published, aws_faults, Verifier())
+        api_server.start(Gateway(template, workers.of_requests, control))
         account = pocketsflow.Account(
             provider_server.url,
             catalogue() or {"sample": SAMPLE},
@@ -167,13 +175,16 @@ def _patient(function: Function) -> Function:
     )
 
 
-def _template(shop_server: Server) -> Template:
+def _template(shop_server: Server, given: Mapping[str, str]) -> Template:
     origins = [shop_server.url, f"http://localhost:{shop_server.port}"]
     parameters = {
         "Stage": "sandbox",
         "AllowedOrigins": ",".join(origins),
         "SuccessUrl": f"{origins[0]}/thank-you.html",
         "CancelUrl": f"{origins[0]}/cancel.html",
+        "ServerRoutes": "on",
+        "CheckoutsPerAddress": "0",  # all buyers of a laptop have one address
+        **given,
     }
     return Template((ROOT / "template.yaml").read_text(), parameters)
 

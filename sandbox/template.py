@@ -98,6 +98,8 @@ class Template:
         self._content = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader with CloudFormation's tags
         self.references: dict[str, dict[str, str]] = {}
         self._parameters: dict[str, Any] = {**PSEUDO_PARAMETERS}
+        if unknown := parameters.keys() - self._content["Parameters"].keys():
+            raise ValueError(f"the template has no parameter {', '.join(sorted(unknown))}")
         for name, declared in self._content["Parameters"].items():
             value = parameters.get(name, declared.get("Default"))
             if value is None:
@@ -150,6 +152,9 @@ class Template:
                 return str(left) == str(right)
             case "Fn::Not":
                 return not self._resolve(argument[0])
+            case "Fn::FindInMap":
+                mapping, first, second = map(self._resolve, argument)
+                return self._content["Mappings"][mapping][first][second]
             case "Fn::Join":
                 separator, items = argument
                 return separator.join(self._resolve(items))

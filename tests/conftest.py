@@ -33,6 +33,8 @@ PARAMETERS = {
     "AllowedOrigins": "https://shop.example,http://localhost:8000",
     "SuccessUrl": "https://shop.example/thank-you",
     "CancelUrl": "https://shop.example/cart",
+    "ServerRoutes": "on",
+    "CheckoutsPerAddress": "0",
 }
 
 

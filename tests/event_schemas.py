@@ -50,7 +50,9 @@ def shape(content: Any) -> Any:
     """The keys of an object and of those inside it. What a page sent along may have any."""
     if not isinstance(content, dict):
         return None
-    return {name: None if name == "untrusted_metadata" else shape(value) for name, value in content.items()}
+    return {
+        name: None if name in ("metadata", "untrusted_metadata") else shape(value) for name, value in content.items()
+    }
 
 
 def check(event: outbox.Event) -> dict[str, Any]:

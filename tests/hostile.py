@@ -1188,7 +1188,6 @@ OTHER_TYPES = {
     "as an empty type": "",
     "as text/plain": "text/plain",
     "as text/plain that mentions JSON": "text/plain; application/json",
-    "as a form": "application/x-www-form-urlencoded",
     "as a multipart form": f"multipart/form-data; boundary={CANARY}",
     "as text/json": "text/json",
     "as a JSON patch": "application/json-patch+json",

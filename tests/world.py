@@ -24,7 +24,7 @@ import checkout
 import reconcile
 import relay
 import webhook
-from payments import pocketsflow, provider, secrets, table
+from payments import opening, pocketsflow, provider, secrets, table
 from payments.catalogue import Item
 from sandbox import aws as sandbox_aws
 from sandbox import pocketsflow as fake
@@ -274,7 +274,7 @@ def world(stack: Aws, patch: Any, start: datetime) -> Iterator[World]:
         patch.setattr(module, "datetime", clock.datetime)
     for module in (relay, reconcile, pocketsflow, provider, table):
         patch.setattr(module, "time", clock)
-    patch.setattr(checkout, "RULES", _with_catalogue(checkout.RULES))
+    patch.setattr(opening, "RULES", _with_catalogue(opening.RULES))
     patch.setattr(reconcile, "CATALOGUE", CATALOGUE)
     patch.setattr(checkout, "_asked_at", datetime.min.replace(tzinfo=UTC))
     patch.setattr(fake, "API_KEY", API_KEY)

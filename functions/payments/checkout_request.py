@@ -1,13 +1,13 @@
-"""The body of `POST /checkout`: every field checked, every wrong one named, none echoed."""
+"""The body of a request for a checkout: every field checked, every wrong one named, none echoed."""
 
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from payments import addresses, strictjson
+from payments import addresses, forms, orders, strictjson
 from payments.catalogue import Item
 
 MAX_BODY = 64 * 1024
@@ -17,10 +17,12 @@ MAX_METADATA_VALUE = 500
 RESERVED_METADATA = ("external_order_id", "pocketsflow_")
 """Names, and beginnings of names, that are ours."""
 
-_FIELDS = {"sku", "productId", "customerEmail", "discountCode", "successUrl", "cancelUrl", "metadata"}
+_ORDERED = {"sku", "productId", "customerEmail", "metadata"}
+_FIELDS = _ORDERED | {"discountCode", "successUrl", "cancelUrl"}
 _PRODUCT_ID = re.compile(r"[0-9a-fA-F]{24}")
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,189}")
 _DISCOUNT_CODE = re.compile(r"[!-~]([ -~]{0,62}[!-~])?")
+_CHALLENGE_TOKEN = re.compile(r"[!-~]{1,2048}")
 
 Errors = list[dict[str, str]]
 
@@ -38,7 +40,10 @@ class CheckoutRequest:
     discount_code: str | None
     metadata: Mapping[str, str]
     fingerprint: str
-    """The same for two bodies that say the same."""
+    """The same for two bodies that say the same, whatever challenge was solved for them."""
+    challenge_token: str | None = None
+    reference: str | None = None
+    """The shop's own number of the order, which only its server may give."""
 
     def for_pocketsflow(self, order_id: str, store_id: str) -> dict[str, Any]:
         """The body of `POST /checkout/sessions`: what is not given is absent. `store_id` is this stack's: an
@@ -58,33 +63,77 @@ class Rules:
     """What this stack sells and where it sends buyers."""
 
     catalogue: Mapping[str, Item]
-    origins: Iterable[str]
+    origins: Iterable[str] | None
+    """None for return addresses anywhere."""
     loopback: bool
     success_url: str
     cancel_url: str
 
+    def is_origin(self, origin: str) -> bool:
+        """Whether it is one of the shop's own. `null` is none."""
+        return addresses.allowed(origin, self.origins, self.loopback)
+
 
 def read(body: bytes, rules: Rules) -> CheckoutRequest | Errors:
     """A request that can be served, or what is wrong with it: a list of {field, detail}, "" for the whole body."""
+    content = _parsed(body)
+    return content if isinstance(content, list) else _request(content, rules, _FIELDS | {"challengeToken"})
+
+
+def read_form(body: bytes, rules: Rules) -> CheckoutRequest | Errors:
+    """The same of a form's fields."""
+    try:
+        content = forms.read(body)
+    except forms.Unreadable:
+        return [_error("", "must be the fields of a form in UTF-8, none of them twice")]
+    return _request(content, rules, _FIELDS | {"challengeToken"})
+
+
+def read_trusted(body: bytes, rules: Rules) -> CheckoutRequest | Errors:
+    """The same from the shop's own server, which may name any https return address, and its number of the order."""
+    content = _parsed(body)
+    if isinstance(content, list):
+        return content
+    return _request(content, replace(rules, origins=None), _FIELDS | {"reference"})
+
+
+def read_registration(body: bytes, rules: Rules, *, reference: str) -> CheckoutRequest | Errors:
+    """What was ordered under a reference, from the shop's own server. Its return addresses are nobody's business."""
+    content = _parsed(body)
+    if isinstance(content, list):
+        return content
+    return _request({**content, "reference": reference}, rules, _ORDERED | {"reference"}, returns=False)
+
+
+def _parsed(body: bytes) -> dict[str, Any] | Errors:
     try:
         content = strictjson.parse(body)
     except strictjson.Unreadable:
         return [_error("", "must be a JSON object in UTF-8, without duplicate keys")]
-    if not isinstance(content, dict):
-        return [_error("", "must be a JSON object")]
+    return content if isinstance(content, dict) else [_error("", "must be a JSON object")]
+
+
+def _request(
+    content: Mapping[str, Any], rules: Rules, known: set[str], *, returns: bool = True
+) -> CheckoutRequest | Errors:
     given = {name: value for name, value in content.items() if value is not None}
     errors: Errors = []
-    if given.keys() - _FIELDS:
-        errors.append(_error("", f"has unknown fields; known are {', '.join(sorted(_FIELDS))}"))
+    if given.keys() - known:
+        errors.append(_error("", f"has unknown fields; known are {', '.join(sorted(known))}"))
     item = _item(given, rules.catalogue, errors)
-    success_url = _address(given, "successUrl", rules.success_url, rules, errors)
-    cancel_url = _address(given, "cancelUrl", rules.cancel_url, rules, errors)
+    success_url = _address(given, "successUrl", rules.success_url, rules, errors) if returns else ""
+    cancel_url = _address(given, "cancelUrl", rules.cancel_url, rules, errors) if returns else ""
     customer_email = _text(given, "customerEmail", _EMAIL, "must be an e-mail address", errors)
     discount_code = _text(given, "discountCode", _DISCOUNT_CODE, "must be 1 to 64 printable ASCII characters", errors)
+    challenge_token = _text(given, "challengeToken", _CHALLENGE_TOKEN, "must be what the challenge gave", errors)
+    reference = _text(given, "reference", orders.REFERENCE, f"must be {orders.REFERENCE_RULE}", errors)
     metadata = _metadata(given.get("metadata", {}), errors)
     if errors or item is None:
         return errors
-    return CheckoutRequest(item, success_url, cancel_url, customer_email, discount_code, metadata, _fingerprint(given))
+    fingerprint = _fingerprint({name: value for name, value in given.items() if name != "challengeToken"})
+    return CheckoutRequest(
+        item, success_url, cancel_url, customer_email, discount_code, metadata, fingerprint, challenge_token, reference
+    )
 
 
 def _item(given: Mapping[str, Any], catalogue: Mapping[str, Item], errors: Errors) -> Item | None:
@@ -118,7 +167,8 @@ def _address(given: Mapping[str, Any], field: str, default: str, rules: Rules, e
         return str(address)
     if field not in given:
         raise DefaultNotAllowed
-    errors.append(_error(field, "must be an absolute https address on one of the shop's allowed origins"))
+    where = "" if rules.origins is None else " on one of the shop's allowed origins"
+    errors.append(_error(field, f"must be an absolute https address{where}"))
     return default
 
 

@@ -4,6 +4,7 @@ The event name travels in a header that is not signed: who holds one valid body 
 body decides. Its own `event`, where it has one, must equal the header, and its shape must fit the name.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
@@ -102,9 +103,17 @@ class Unknown:
 
 Fact = Payment | Refund | Claim | SubscriptionChanged | Unknown
 
+OrderOf = Callable[[object, str], str | None]
+"""Finds our order, from an `external_order_id` and the item of the ledger that waits for it if there is none yet."""
 
-def parse(body: bytes, header: str) -> Fact:
-    """The fact in a verified body that was delivered under the event name `header`. Never raises for bad input."""
+
+def by_id(external_order_id: object, _waiting: str) -> str | None:
+    return fields.our_order_id(external_order_id)
+
+
+def parse(body: bytes, header: str, order_of: OrderOf = by_id) -> Fact:
+    """The fact in a verified body that was delivered under the event name `header`. Raises what `order_of` raises, and
+    nothing for bad input."""
     try:
         content = strictjson.parse(body)
     except strictjson.Unreadable:
@@ -116,11 +125,12 @@ def parse(body: bytes, header: str) -> Fact:
         return Unknown("misfit")
     match header.split("."):
         case ["order", "completed"]:
-            return _payment(content, confirmed=bool(signed_names)) or Unknown("misfit")
+            return _payment(content, order_of, confirmed=bool(signed_names)) or Unknown("misfit")
         case ["order", "refunded"]:
-            return _refund(content, confirmed=bool(signed_names)) or Unknown("misfit")
+            return _refund(content, order_of, confirmed=bool(signed_names)) or Unknown("misfit")
         case ["customer", "subscription", name]:
-            return _subscription(content, started=name == "created", confirmed=bool(signed_names)) or Unknown("misfit")
+            started = name == "created"
+            return _subscription(content, order_of, started, confirmed=bool(signed_names)) or Unknown("misfit")
     return Unknown("other_event")
 
 
@@ -143,17 +153,18 @@ def _signed_names(content: dict[str, Any]) -> list[Any]:
     return [*names, kind] if isinstance(kind, str) and "." in kind else names
 
 
-def _payment(content: dict[str, Any], confirmed: bool) -> Payment | None:
+def _payment(content: dict[str, Any], order_of: OrderOf, confirmed: bool) -> Payment | None:
     product, order = fields.obj(content, "product"), fields.obj(content, "order")
     amount = content.get("amount")
     if content.get("refund") is not None or not isinstance(amount, Decimal) or amount < 0:
         return None
     if not fields.named(product) or not fields.named(order):
         return None
+    payment_id = fields.identifier(order["id"])
     return Payment(
         kind="payment",
-        id=fields.identifier(order["id"]),
-        order_id=_order_id(content),
+        id=payment_id,
+        order_id=order_of(_external_order_id(content), f"sale#{payment_id}"),
         product_id=fields.identifier(product["id"]),
         variant_id=fields.identifier(product["variantId"]) if fields.is_text(product.get("variantId")) else None,
         amount=fields.amount(amount),
@@ -165,38 +176,42 @@ def _payment(content: dict[str, Any], confirmed: bool) -> Payment | None:
     )
 
 
-def _refund(content: dict[str, Any], confirmed: bool) -> Refund | Claim | None:
+def _refund(content: dict[str, Any], order_of: OrderOf, confirmed: bool) -> Refund | Claim | None:
     order = fields.obj(content, "order")
     if not fields.named(order):
         return None
     payment_id = fields.identifier(order["id"])
     if content.get("refund") is None:
-        return Claim("refund", payment_id, _order_id(content))
+        return Claim("refund", payment_id, order_of(_external_order_id(content), f"sale#{payment_id}"))
     refund = fields.obj(content, "refund")
     if not fields.named(refund):
         return None
     return Refund(
         payment_id=payment_id,
         refund_id=fields.identifier(refund["id"]),
-        order_id=_order_id(content),
+        order_id=order_of(_external_order_id(content), f"sale#{payment_id}"),
         status=fields.word(refund.get("status")) or "unknown",
         amount=fields.amount(refund.get("amount")),
         confirmed=confirmed,
     )
 
 
-def _subscription(content: dict[str, Any], started: bool, confirmed: bool) -> Payment | SubscriptionChanged | None:
+def _subscription(
+    content: dict[str, Any], order_of: OrderOf, started: bool, confirmed: bool
+) -> Payment | SubscriptionChanged | None:
     """A subscription sale sends no order.completed: it begins with `created`. The state comes from the signed
     `subscriptionCustomer`, so a `deleted` or unpaid one sent under that name starts nothing."""
     offer, customer = fields.obj(content, "subscription"), fields.obj(content, "subscriptionCustomer")
-    customer_id, order_id = content.get("subscriptionCustomerId"), _order_id(content)
+    customer_id = content.get("subscriptionCustomerId")
     now = state(customer.get("status"), customer.get("active"), customer.get("paused"))
     if now is None or not fields.is_text(customer_id) or not fields.named(offer):
         return None
+    subscription_id = fields.identifier(customer_id)
+    order_id = order_of(_external_order_id(content), f"subscription#{subscription_id}")
     if started and order_id is not None and now in _LIVE:
         return Payment(
             kind="subscription",
-            id=fields.identifier(customer_id),
+            id=subscription_id,
             order_id=order_id,
             product_id=fields.identifier(offer["id"]),
             variant_id=None,
@@ -210,7 +225,7 @@ def _subscription(content: dict[str, Any], started: bool, confirmed: bool) -> Pa
             customer_reference=fields.reference(content.get("clientReferenceId")),
         )
     return SubscriptionChanged(
-        id=fields.identifier(customer_id),
+        id=subscription_id,
         state=now,
         order_id=order_id,
         product_id=fields.identifier(offer["id"]),
@@ -222,9 +237,9 @@ def _subscription(content: dict[str, Any], started: bool, confirmed: bool) -> Pa
     )
 
 
-def _order_id(content: dict[str, Any]) -> str | None:
-    """Our order id. Of the metadata that comes back nothing else decides: the buyer may have written it."""
-    return fields.our_order_id(fields.obj(content, "metadata").get("external_order_id"))
+def _external_order_id(content: dict[str, Any]) -> object:
+    """Of the metadata that comes back nothing else decides: the buyer may have written it."""
+    return fields.obj(content, "metadata").get("external_order_id")
 
 
 def _store_id(content: dict[str, Any]) -> str | None:

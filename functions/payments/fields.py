@@ -49,6 +49,11 @@ def our_order_id(value: object) -> str | None:
     return value if isinstance(value, str) and orders.is_id(value) else None
 
 
+def order_reference(value: object) -> str | None:
+    """A value that has the shape of the shop's own number of an order."""
+    return value if isinstance(value, str) and orders.REFERENCE.fullmatch(value) else None
+
+
 def word(value: object) -> str | None:
     return value.lower() if isinstance(value, str) and _WORD.fullmatch(value) else None
 

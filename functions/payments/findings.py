@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, TypeVar
 
-from payments import fields, ledger, orders, rows, sales, subscriptions
+from payments import fields, ledger, orders, references, rows, sales, subscriptions
 from payments.catalogue import Item
 from payments.deployment import MODE
 from payments.events import Refund
@@ -85,7 +85,7 @@ class Findings:
                 found[sale.payment.id] = sale
         known = sales.read(found)
         work = [(sale, known.get(payment_id, {})) for payment_id, sale in found.items()]
-        work = [(sale, item) for sale, item in work if self._is_work(sale, item)]
+        work = [(self._placed(sale), item) for sale, item in work if self._is_work(sale, item)]
         if any(_is_refund_news(sale, item) for sale, item in work):
             self._want_refunds()
         named, nameless = [], []
@@ -113,7 +113,16 @@ class Findings:
         sale = rows.sale(row)
         if row is not None and sale is None:
             raise RequestFailed("unexpected")
-        return sale
+        return self._placed(sale) if sale else None
+
+    def _placed(self, sale: Sale) -> Sale:
+        """With the order that its reference names, where it names none by its id."""
+        return sale.of(sale.payment.order_id or self._named(sale, f"sale#{sale.payment.id}"))
+
+    def _named(self, row: Row, waiting: str) -> str | None:
+        if row.reference is None:
+            return None
+        return references.find(row.reference) if self._dry else references.order_of(row.reference, waiting)
 
     def unconfirmed(self, payment_ids: Iterable[str]) -> None:
         """Payments of which webhooks said something and no list has shown anything since: each is asked for by its id,
@@ -343,13 +352,16 @@ class Findings:
     def _count_payment(self, paid: rows.Paid, item: Known) -> str:
         if self._dry:
             return "would_count"
-        order_id = paid.order_id or _claimant(paid, item)
-        if order_id is not None and "order_id" not in item:
+        order_id = None
+        if "order_id" not in item:
+            own = f"subscription#{paid.renewal.subscription_id}"
+            order_id = paid.order_id or self._named(paid, own) or _claimant(paid, item)
+        if order_id is not None:
             self.counts[ledger.record(paid.as_sale(order_id), None, self._now(), "api")] += 1
             order = ledger.read(order_id)
             if order is not None:  # the relay has not made the two know each other yet
                 item = {**_told(paid), **item, "sku": order.get("sku"), "order_id": order_id}
-                item["untrusted_metadata"] = order.get("untrusted_metadata")
+                item |= {name: order.get(name) for name in ("untrusted_metadata", "metadata", "reference")}
         counted = subscriptions.record_renewal(paid.renewal, item, self._now())
         return "payment_counted" if counted else "known"
 
@@ -383,6 +395,8 @@ class Findings:
         }
         is_same = all(item.get(name) == value for name, value in told.items() if value is not None)
         order_id = change.order_id or _claimant(subscriber, item)
+        if order_id is None and "order_id" not in item and (not is_same or "claimed_by" in item):
+            order_id = self._named(subscriber, f"subscription#{change.id}")
         is_new_sale = order_id is not None and "order_id" not in item and change.state not in ("ended", "past_due")
         if is_same and not is_new_sale:
             return "known"

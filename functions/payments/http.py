@@ -39,6 +39,11 @@ def header(event: Event, name: str) -> str:
     return value
 
 
+def media_type(event: Event) -> str:
+    """Of the body, in lower case and without parameters; "" when none is stated."""
+    return header(event, "content-type").partition(";")[0].strip().lower()
+
+
 def answer(status: int, content: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Answer:
     return {
         "statusCode": status,
@@ -56,14 +61,16 @@ def problem(
     status: int,
     code: str,
     detail: str,
+    *,
     errors: list[dict[str, str]] | None = None,
     retry_after: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """An RFC 9457 problem. `code` is stable, for programs; `detail` is for people and never quotes input."""
     content: dict[str, Any] = {"title": HTTPStatus(status).phrase, "status": status, "code": code, "detail": detail}
     if errors:
         content["errors"] = errors
-    headers = {"content-type": "application/problem+json"}
+    more = {"content-type": "application/problem+json", **(headers or {})}
     if retry_after is not None:
-        headers["retry-after"] = str(retry_after)
-    return answer(status, content, headers)
+        more["retry-after"] = str(retry_after)
+    return answer(status, content, more)

@@ -6,6 +6,7 @@ An order is a grow-only set of facts; whether it is paid is derived from them. I
     sale#<their id>          a payment: payments/sales.py; here lie the facts that name no order of ours, too
     subscription#<their id>  payments/subscriptions.py
     reconcile#…              payments/progress.py
+    reference#<theirs>       payments/references.py
     raw#<sha256>             a verified body that is no fact, or too large to lie beside one
     idem#<sha256>            one checkout per Idempotency-Key, for a day
 
@@ -22,7 +23,7 @@ redelivered, second payment and mismatch apart, and no dedupe record ever expire
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal
@@ -60,12 +61,15 @@ _FACT_PREFIXES = ("pay#", "sub#", "ref#", "claim#", "flags#", "void#", "drift#")
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order about to be opened. `untrusted_metadata` is what the browser sent: no decision rests on it."""
+    """An order about to be opened. `untrusted_metadata` is what the browser sent: no decision rests on it. `metadata`
+    and `reference`, the shop's own number of the order, come from the shop's server."""
 
     id: str
     item: Item
     email: str | None
     untrusted_metadata: Mapping[str, str]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    reference: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,42 +97,99 @@ class InProgress:
 
 @dataclass(frozen=True, slots=True)
 class KeyReused:
-    """The Idempotency-Key belongs to a request with another body."""
+    """The Idempotency-Key, or the reference, belongs to a request with another body."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Pending in the ledger; another server makes its session."""
+
+    order_id: str
+    is_new: bool
 
 
 Opening = Opened | Answered | InProgress | KeyReused
 
 
 def open_order(order: Order, key: str | None, fingerprint: str, now: datetime) -> Opening:
-    """Writes a pending order, at most one for each `key`. `fingerprint` tells one request body from another."""
-    put_order: Any = {"TableName": TABLE, "Item": _order_item(order, now)}
-    if key is None:
-        client.put_item(**put_order)
+    """Writes a pending order, at most one for each reference, or for each `key` where it has none. `fingerprint` tells
+    one request body from another."""
+    if order.reference is None and key is None:
+        client.put_item(TableName=TABLE, Item=_order_item(order, now))
         return Opened(order.id)
-    put_key: Any = {
-        "TableName": TABLE,
-        "Item": {
-            "pk": {"S": f"idem#{key}"},
-            "order_id": {"S": order.id},
-            "fingerprint": {"S": fingerprint},
-            "expires": {"N": str(int((now + KEY_LIFETIME).timestamp()))},
-        },
-        # DynamoDB deletes an expired item within days, not at once.
-        "ConditionExpression": "attribute_not_exists(pk) OR expires < :now",
-        "ExpressionAttributeValues": {":now": {"N": str(int(now.timestamp()))}},
-        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-    }
+    once = (
+        _reference_write(order, order.reference, fingerprint)
+        if order.reference
+        else _key_write(order, key, fingerprint, now)
+    )
+    earlier = _write_once(once, order, now)
+    if earlier is None:
+        return Opened(order.id)
+    if isinstance(earlier, InProgress):
+        return earlier
+    if earlier["fingerprint"] != fingerprint:
+        return KeyReused()
+    return _take_over(earlier["order_id"], now, renews=order.reference is not None)
+
+
+def register(order: Order, fingerprint: str, now: datetime) -> Registered | InProgress | KeyReused:
+    """Writes a pending order that has a reference, and whose session is made elsewhere; once for each reference."""
+    assert order.reference is not None  # noqa: S101
+    earlier = _write_once(_reference_write(order, order.reference, fingerprint), order, now)
+    if earlier is None:
+        return Registered(order.id, is_new=True)
+    if isinstance(earlier, InProgress):
+        return earlier
+    return Registered(earlier["order_id"], is_new=False) if earlier["fingerprint"] == fingerprint else KeyReused()
+
+
+def _write_once(once: Mapping[str, Any], order: Order, now: datetime) -> dict[str, Any] | InProgress | None:
+    """Writes `once`, one entry of a transaction, and the order with it. When that was written before:
+    what lies there."""
+    put_order: Any = {"Put": {"TableName": TABLE, "Item": _order_item(order, now)}}
+    entry: Any = once
     try:
-        client.transact_write_items(TransactItems=[{"Put": put_key}, {"Put": put_order}])
+        client.transact_write_items(TransactItems=[entry, put_order])
     except client.exceptions.TransactionCanceledException as cancelled:
         held: dict[str, Any] = {**cancelled.response["CancellationReasons"][0]}
         if held.get("Code") == "TransactionConflict":  # the same key in another transaction, right now
             return InProgress(retry_after=1)
         if "Item" not in held:
             raise
-        earlier = plain(held["Item"])
-        return _take_over(earlier["order_id"], now) if earlier["fingerprint"] == fingerprint else KeyReused()
-    return Opened(order.id)
+        return plain(held["Item"])
+    return None
+
+
+def _key_write(order: Order, key: str | None, fingerprint: str, now: datetime) -> dict[str, Any]:
+    return {
+        "Put": {
+            "TableName": TABLE,
+            "Item": {
+                "pk": {"S": f"idem#{key}"},
+                "order_id": {"S": order.id},
+                "fingerprint": {"S": fingerprint},
+                "expires": {"N": str(int((now + KEY_LIFETIME).timestamp()))},
+            },
+            # DynamoDB deletes an expired item within days, not at once.
+            "ConditionExpression": "attribute_not_exists(pk) OR expires < :now",
+            "ExpressionAttributeValues": {":now": {"N": str(int(now.timestamp()))}},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
+
+
+def _reference_write(order: Order, reference: str, fingerprint: str) -> dict[str, Any]:
+    """For ever. What waits there for the reference (payments/references.py) stays, and the relay sees to it."""
+    return {
+        "Update": {
+            "TableName": TABLE,
+            "Key": key(f"reference#{reference}"),
+            "UpdateExpression": "SET order_id = :order, fingerprint = :fingerprint",
+            "ConditionExpression": "attribute_not_exists(order_id)",
+            "ExpressionAttributeValues": {":order": {"S": order.id}, ":fingerprint": {"S": fingerprint}},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+    }
 
 
 def attach_session(order_id: str, session_id: str, url: str) -> None:
@@ -153,18 +214,23 @@ def mark_failed(order_id: str, code: str) -> None:
     )
 
 
-def _take_over(order_id: str, now: datetime) -> Opening:
-    """An order whose checkout failed or was abandoned is this request's now, under the same id."""
+def _take_over(order_id: str, now: datetime, *, renews: bool) -> Opening:
+    """An order whose checkout failed or was abandoned is this request's now, under the same id; with `renews` also one
+    whose session is a day old while nothing is paid."""
+    write: Any = {
+        "TableName": TABLE,
+        "Key": key(f"order#{order_id}"),
+        "UpdateExpression": "SET attempted_at = :now REMOVE checkout_error",
+        "ConditionExpression": "attribute_exists(created_at) AND attribute_not_exists(session_id)"
+        " AND (attribute_exists(checkout_error) OR attempted_at <= :abandoned)",
+        "ExpressionAttributeValues": {":now": {"S": timestamp(now)}, ":abandoned": {"S": timestamp(now - LOCK)}},
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    if renews:
+        write["ConditionExpression"] += " OR (attribute_exists(open_day) AND attempted_at <= :old)"
+        write["ExpressionAttributeValues"] |= {":old": {"S": timestamp(now - KEY_LIFETIME)}}
     try:
-        client.update_item(
-            TableName=TABLE,
-            Key=key(f"order#{order_id}"),
-            UpdateExpression="SET attempted_at = :now REMOVE checkout_error",
-            ConditionExpression="attribute_exists(created_at) AND attribute_not_exists(session_id)"
-            " AND (attribute_exists(checkout_error) OR attempted_at <= :abandoned)",
-            ExpressionAttributeValues={":now": {"S": timestamp(now)}, ":abandoned": {"S": timestamp(now - LOCK)}},
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
+        client.update_item(**write)
     except client.exceptions.ConditionalCheckFailedException as failed:
         order = old_item(failed)
         if "session_id" in order:
@@ -192,6 +258,8 @@ def _order_item(order: Order, now: datetime) -> Mapping[str, Any]:
             "hold_on_difference": order.item.hold_on_difference or None,
             "customer_email": order.email,
             "untrusted_metadata": order.untrusted_metadata or None,
+            "metadata": order.metadata or None,
+            "reference": order.reference,
         }
     )
 

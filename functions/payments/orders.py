@@ -12,6 +12,12 @@ from payments.deployment import STAGE
 
 Status = Literal["pending", "paid", "partially_refunded", "refunded", "disputed", "mismatched"]
 
+REFERENCE = re.compile(r"(?![oO][rR][dD]_)[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""The shop's own number of an order: fit for an address and for a key as it is, and no id of ours, of any stage."""
+REFERENCE_RULE = (
+    "1 to 64 letters, digits, dots, dashes and underscores, first a letter or digit, and not begin with ord_"
+)
+
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(rf"ord_{STAGE}_[{_CROCKFORD}]{{26}}")
 _REFUNDED = {"succeeded", "completed"}

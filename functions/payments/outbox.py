@@ -317,13 +317,15 @@ def _event(kind: str, fact: str, image: Image, at: str, **more: Any) -> Event:
 
 
 def _ordered(image: Image) -> dict[str, Any]:
-    """What was ordered, and what the shop's page said with it, which nothing may rest on."""
+    """What was ordered; what the shop's server said with it, and what its page said, which nothing may rest on."""
     more = {"order_id": image["order_id"]} if "order_id" in image else {}
     return {
         **more,
         "sku": image.get("sku"),
         "product_id": image.get("product_id"),
         "variant_id": image.get("variant_id"),
+        "reference": image.get("reference"),
+        "metadata": image.get("metadata", {}),
         "untrusted_metadata": image.get("untrusted_metadata", {}),
     }
 

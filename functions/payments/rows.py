@@ -17,13 +17,15 @@ from payments.subscriptions import Renewal
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """A paid order. `labelled`: its metadata says whose it is, be it ours or somebody else's, here and below."""
+    """A paid order. `labelled`: its metadata says whose it is, be it ours or somebody else's; `reference`: that is the
+    shop's own number of an order, perhaps. Here and below."""
 
     payment: Payment
     flags: Flags
     made_at: datetime | None
     test_mode: bool | None
     labelled: bool
+    reference: str | None
 
     def of(self, order_id: str | None) -> "Sale":
         return replace(self, payment=replace(self.payment, order_id=order_id))
@@ -55,6 +57,7 @@ class Paid:
     made_at: datetime | None
     test_mode: bool | None
     labelled: bool
+    reference: str | None
 
     def as_sale(self, order_id: str | None) -> Payment:
         """That the subscription was paid settles its order, as its first webhook would have."""
@@ -67,6 +70,7 @@ class Subscriber:
     made_at: datetime | None
     test_mode: bool | None
     labelled: bool
+    reference: str | None
 
     def as_sale(self, order_id: str | None) -> Payment:
         return replace(_subscription_sale(self.change.id, order_id, self.change), state=self.change.state)
@@ -96,7 +100,14 @@ def sale(row: Any) -> Sale | None:
         store_id=fields.reference(metadata.get("pocketsflow_store")),
     )
     flags = Flags(row.get("isRefunded") is True, row.get("isDisputed") is True)
-    return Sale(payment, flags, _time(row.get("createdAt")), _test_mode(row), labelled=bool(metadata))
+    return Sale(
+        payment,
+        flags,
+        _time(row.get("createdAt")),
+        _test_mode(row),
+        labelled=bool(metadata),
+        reference=_reference(metadata),
+    )
 
 
 def is_subscription(row: Any) -> bool:
@@ -149,6 +160,7 @@ def paid(row: Any) -> Paid | None:
         made_at=_time(row.get("createdAt")),
         test_mode=_test_mode(row),
         labelled=bool(metadata),
+        reference=_reference(metadata),
     )
 
 
@@ -173,7 +185,9 @@ def subscriber(row: Any) -> Subscriber | None:
         customer_reference=fields.reference(row.get("clientReferenceId")),
         email=fields.email(fields.obj(row, "customer").get("email")) or fields.email(row.get("buyerEmail")),
     )
-    return Subscriber(change, _time(row.get("createdAt")), _test_mode(row), labelled=bool(metadata))
+    return Subscriber(
+        change, _time(row.get("createdAt")), _test_mode(row), labelled=bool(metadata), reference=_reference(metadata)
+    )
 
 
 def _subscription_sale(subscription_id: str, order_id: str | None, told: Paid | SubscriptionChanged) -> Payment:
@@ -205,6 +219,10 @@ def _metadata(row: dict[str, Any]) -> dict[str, Any]:
 
 def _order_id(row: dict[str, Any], metadata: dict[str, Any]) -> str | None:
     return fields.our_order_id(metadata.get("external_order_id")) or fields.our_order_id(row.get("clientReferenceId"))
+
+
+def _reference(metadata: dict[str, Any]) -> str | None:
+    return fields.order_reference(metadata.get("external_order_id"))
 
 
 def _test_mode(row: dict[str, Any]) -> bool | None:

@@ -69,6 +69,8 @@ def link(order_id: str, fact: Mapping[str, Any], order: Mapping[str, Any], now: 
         "order_id": order_id,
         "sku": order.get("sku"),
         "untrusted_metadata": order.get("untrusted_metadata"),
+        "metadata": order.get("metadata"),
+        "reference": order.get("reference"),
     }
     unless_known = {
         "state": fact.get("state", "active"),
@@ -165,6 +167,8 @@ _OF_SUBSCRIPTION = (
     "customer_email",
     "customer_reference",
     "untrusted_metadata",
+    "metadata",
+    "reference",
 )
 """What a consumer needs of the subscription in order to act on a payment of it."""
 

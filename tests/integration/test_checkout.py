@@ -19,7 +19,7 @@ from moto.core.models import botocore_stubber
 
 import checkout
 import webhook
-from payments import ledger, orders, pocketsflow, secrets, table, telemetry
+from payments import ledger, opening, orders, outbound, pocketsflow, secrets, table, telemetry
 from payments.catalogue import Item
 from sandbox.worker import Context
 from tests.conftest import Aws, Provider
@@ -31,7 +31,7 @@ KEY = str(uuid.UUID(int=7))
 @pytest.fixture(autouse=True)
 def without_catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a shop without catalogue.json; tests of the catalogue bring their own."""
-    monkeypatch.setattr(checkout, "RULES", replace(checkout.RULES, catalogue={}))
+    monkeypatch.setattr(opening, "RULES", replace(opening.RULES, catalogue={}))
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_with_a_catalogue_only_its_skus_are_sold(
 ) -> None:
     """The product comes from the server; a product id from the browser is refused."""
     sold = {"mug": Item("0" * 23 + "1", "mug")}
-    monkeypatch.setattr(checkout, "RULES", replace(checkout.RULES, catalogue=sold))
+    monkeypatch.setattr(opening, "RULES", replace(opening.RULES, catalogue=sold))
     assert ask({"sku": "mug"})[0] == 201
     assert provider.received[0]["productId"] == "0" * 23 + "1"
     for content in ({"productId": PRODUCT}, {"sku": "cup"}, {"sku": "mug", "productId": PRODUCT}, {}, {"sku": ["mug"]}):
@@ -291,7 +291,7 @@ def test_two_transactions_that_collide(cloud: Aws, provider: Provider, monkeypat
         return AWSResponse(request.url, 400, {}, MockRawResponse(json.dumps(conflict).encode()))
 
     event = _event(json.dumps({"productId": PRODUCT}).encode(), idempotency_key=KEY)
-    secrets.read(checkout.API_KEY_ARN, "pk_", datetime.now(UTC))  # known, so that moto answers nothing here
+    secrets.read(opening.API_KEY_ARN, "pk_", datetime.now(UTC))  # known, so that moto answers nothing here
     hooks = table.client.meta.events
     hooks.register_first("before-send.dynamodb.TransactWriteItems", collide)
     try:
@@ -432,13 +432,13 @@ def test_a_second_try_has_what_is_left_of_the_time(
 ) -> None:
     """Both tries and the pause between them take no longer than one."""
     given: list[float] = []
-    send = pocketsflow._send
+    send = outbound.send
 
-    def note(api_key: str, method: str, path: str, seconds: float, options: Any) -> Any:
+    def note(http: Any, method: str, url: str, seconds: float, most: int, **options: Any) -> Any:
         given.append(seconds)
-        return send(api_key, method, path, seconds, options)
+        return send(http, method, url, seconds, most, **options)
 
-    monkeypatch.setattr(pocketsflow, "_send", note)
+    monkeypatch.setattr(outbound, "send", note)
     provider.at_first, provider.headers = [429], {"Retry-After": "1"}
     assert ask()[0] == 201
     assert given[0] == pocketsflow.WAIT_SECONDS
@@ -532,7 +532,7 @@ def test_no_key_that_fits(
     if value:
         cloud.put_secret("ApiKey", value)
     else:
-        monkeypatch.setattr(checkout, "API_KEY_ARN", cloud.secrets.create_secret(Name="empty")["ARN"])
+        monkeypatch.setattr(opening, "API_KEY_ARN", cloud.secrets.create_secret(Name="empty")["ARN"])
     found, problem = ask()
     assert (found, problem["code"]) == (503, code)
     assert (provider.received, cloud.items()) == ([], {})
@@ -543,7 +543,7 @@ def test_return_addresses_of_the_stack_that_are_not_allowed(
     cloud: Aws, provider: Provider, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """www or not www: the merchant's slip is not blamed on the caller, and does not hurt one who names good pages."""
-    monkeypatch.setattr(checkout, "RULES", replace(checkout.RULES, success_url="https://www.shop.example/ok"))
+    monkeypatch.setattr(opening, "RULES", replace(opening.RULES, success_url="https://www.shop.example/ok"))
     code, problem = ask()
     assert (code, problem["code"]) == (503, "return_address_not_allowed")
     assert '"ERROR"' in log.getvalue()
@@ -554,7 +554,7 @@ def test_a_live_stack_without_a_catalogue_sells_nothing(
     cloud: Aws, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should one get past the deployment's own check, it still lets no browser choose the product."""
-    monkeypatch.setattr(checkout, "MODE", "live")
+    monkeypatch.setattr(opening, "MODE", "live")
     assert ask()[1]["code"] == "catalogue_missing"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import checkout
 import webhook
-from payments import ledger, telemetry
+from payments import ledger, opening, telemetry
 from sandbox.worker import Context
 from tests.conftest import Aws, Provider, deployed_stack
 from tests.payloads import API_KEY, SECRET, answered, http_event
@@ -58,7 +58,7 @@ def test_a_hostile_request(
     for request in case.earlier(at):
         assert _call(request)["statusCode"] < 300
     if not case.catalogue:
-        monkeypatch.setattr(checkout, "RULES", replace(checkout.RULES, catalogue={}))
+        monkeypatch.setattr(opening, "RULES", replace(opening.RULES, catalogue={}))
     request = case.build(at)
     before, asked = cloud.items(), len(provider.received)
     capsys.readouterr()

@@ -418,7 +418,7 @@ def test_invariant_9_no_secret_and_no_person_in_the_logs(
     deliver(paid(None, "sale3"))
     deliver(b"buyer@example.com", "x")
     webhook.handler(delivery(paid(order_id), x_pocketsflow_signature="0" * 64), Context(4))
-    monkeypatch.setattr(events, "parse", lambda body, name: {}[body])
+    monkeypatch.setattr(events, "parse", lambda body, name, order_of: {}[body])
     deliver(paid(order_id, "sale4"))
     printed = lines.getvalue() + capsys.readouterr().out
     for expected in (order_id, "pay#sale1", '"settled":[1.0]', "KeyError at test_invariants.py"):

@@ -57,7 +57,7 @@ def ask(key: str = "", **fields: Any) -> str:
         ([], lambda ours: paid(unknown(ours)), "unmatched", [UPDATE] * 2),
         ([], lambda ours: paid(unknown(ours)) | LARGE, "unmatched", [UPDATE] * 3),
         ([], lambda _: paid(None), "unmatched", [UPDATE]),
-        ([], lambda _: paid("ORDER-1043"), "unmatched", [UPDATE]),
+        ([], lambda _: paid("ORDER-1043"), "unmatched", [UPDATE, UPDATE]),
         ([], lambda ours: refunded(ours), "recorded", [UPDATE]),
         ([], lambda _: refunded(None), "recorded", [UPDATE]),
         ([], lambda _: {"event": "review.created"}, "recorded", [UPDATE]),

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 
 import checkout
 import webhook
-from payments import pocketsflow
+from payments import opening, pocketsflow
 from payments.catalogue import Item
 from sandbox.worker import Context
 from tests.conftest import Aws, Provider
@@ -470,7 +470,7 @@ class Shop(Checkouts):
 
 @pytest.fixture
 def catalogue(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkout, "RULES", replace(checkout.RULES, catalogue=CATALOGUE))
+    monkeypatch.setattr(opening, "RULES", replace(opening.RULES, catalogue=CATALOGUE))
 
 
 @pytest.mark.usefixtures("catalogue")

@@ -24,7 +24,14 @@ from sandbox.template import ROOT, Template
 TEXT = (ROOT / "template.yaml").read_text()
 SOURCE: dict[str, Any] = yaml_parse(TEXT)
 PARAMETERS = SOURCE["Parameters"]
-FUNCTIONS = ["CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction", "PreflightFunction"]
+FUNCTIONS = [
+    "CheckoutFunction",
+    "ServerFunction",
+    "WebhookFunction",
+    "RelayFunction",
+    "ReconcileFunction",
+    "PreflightFunction",
+]
 NO_VALUE = {"Ref": "AWS::NoValue"}
 
 
@@ -183,20 +190,23 @@ def test_the_environment_is_read_in_one_way():
 def test_pocketsflow_is_at_its_address():
     """No parameter can send the API key elsewhere."""
     addresses = {name: variables(name)["POCKETSFLOW_URL"] for name in FUNCTIONS if "API_KEY_ARN" in variables(name)}
-    assert addresses == dict.fromkeys(["CheckoutFunction", "ReconcileFunction"], "https://api.pocketsflow.com")
+    assert addresses == dict.fromkeys(
+        ["CheckoutFunction", "ServerFunction", "ReconcileFunction"], "https://api.pocketsflow.com"
+    )
 
 
 def test_a_store_is_a_stack():
     """What a checkout writes into its sales is what the webhook and reconciliation take for their own: the stack's
     unique id, which no other stack of the account has, by whatever name."""
     stores = [variables(name)["STORE_ID"] for name in FUNCTIONS if "STORE_ID" in variables(name)]
-    assert stores == [{"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}] * 3
+    assert stores == [{"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}] * 4
 
 
 def test_patience_is_for_those_whom_nobody_waits_for():
     """A buyer and Pocketsflow wait for the checkout and the webhook; an outage of hours is waited out by the others."""
     patience = {name: int(variables(name)["PATIENCE"]) for name in FUNCTIONS if "PATIENCE" in variables(name)}
-    assert patience == {"CheckoutFunction": 1, "WebhookFunction": 1, "RelayFunction": 5, "ReconcileFunction": 5}
+    waited_for = dict.fromkeys(["CheckoutFunction", "ServerFunction", "WebhookFunction"], 1)
+    assert patience == {**waited_for, "RelayFunction": 5, "ReconcileFunction": 5}
 
 
 def test_what_counts_as_paid_is_a_parameter():
@@ -216,6 +226,7 @@ def test_no_secret_in_the_environment(name: str):
     assert {variable for variable in variables(name) if re.search("SECRET|KEY|TOKEN|PASSWORD", variable)} <= {
         "API_KEY_ARN",
         "WEBHOOK_SECRETS_ARN",
+        "CHALLENGE_SECRET_ARN",
     }
 
 
@@ -233,6 +244,14 @@ RIGHTS = {
         ("logs:CreateLogStream", "CheckoutLogs.Arn"),
         ("logs:PutLogEvents", "CheckoutLogs.Arn"),
     },
+    "ServerFunction": {
+        ("dynamodb:PutItem", "Ledger.Arn"),
+        ("dynamodb:UpdateItem", "Ledger.Arn"),
+        ("dynamodb:GetItem", "Ledger.Arn"),
+        ("secretsmanager:GetSecretValue", "ApiKey"),
+        ("logs:CreateLogStream", "ServerLogs.Arn"),
+        ("logs:PutLogEvents", "ServerLogs.Arn"),
+    },
     "WebhookFunction": {
         ("dynamodb:UpdateItem", "Ledger.Arn"),
         ("secretsmanager:GetSecretValue", "WebhookSecrets"),
@@ -244,6 +263,7 @@ RIGHTS = {
     "RelayFunction": {
         *((f"dynamodb:{action}", "Ledger.StreamArn") for action in READING_A_STREAM),
         ("dynamodb:UpdateItem", "Ledger.Arn"),
+        ("dynamodb:GetItem", "Ledger.Arn"),
         ("events:PutEvents", "Bus.Arn"),
         ("s3:PutObject", "Unpublished.Arn/*"),
         ("s3:ListBucket", "Unpublished.Arn"),
@@ -277,13 +297,18 @@ def role_of(function: str) -> str:
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_may_do_exactly_this(name: str):
-    """Single actions on single resources; beside them only X-Ray, where everything is `*`, and only when it is on."""
+    """Single actions on single resources; beside them only X-Ray, where everything is `*`, and only when it is on, and
+    the challenge's secret, where there is one."""
     allowed = set()
     traced = []
     [policy] = properties(role_of(name))["Policies"]
     for statement in policy["PolicyDocument"]["Statement"]:
         if "Fn::If" in statement:
             condition, yes, no = statement["Fn::If"]
+            if condition == "HasChallenge":
+                assert (name, named(yes["Resource"]), no) == ("CheckoutFunction", "ChallengeSecret", NO_VALUE)
+                assert yes["Action"] == "secretsmanager:GetSecretValue"
+                continue
             assert (condition, no) == ("Traces", NO_VALUE)
             traced.append(yes)
             continue
@@ -355,6 +380,8 @@ def test_only_the_gateway_calls_and_only_its_routes():
     } == {
         ("CheckoutFunction", "POST/checkout"),
         ("CheckoutFunction", "GET/orders/*"),
+        ("ServerFunction", "POST/server/checkout"),
+        ("ServerFunction", "PUT/server/orders/*"),
         ("WebhookFunction", "POST/webhooks/pocketsflow"),
     }
 
@@ -440,6 +467,8 @@ def test_relay_has_time_for_each_try_of_the_bus():
 ROUTES = {
     "POST /checkout": "CheckoutFunction",
     "GET /orders/{orderId}": "CheckoutFunction",
+    "POST /server/checkout": "ServerFunction",
+    "PUT /server/orders/{reference}": "ServerFunction",
     "POST /webhooks/pocketsflow": "WebhookFunction",
 }
 
@@ -451,50 +480,72 @@ def stage() -> dict[str, Any]:
 
 
 def test_routes():
-    """Three routes, in payload 2.0, and no other way in."""
+    """In payload 2.0, those for servers where they are wanted, and no other way in."""
     found = {}
     for path, methods in properties("Api")["Body"]["paths"].items():
-        for method, operation in methods.items():
-            integration = operation["x-amazon-apigateway-integration"]
+        for method, operation in _where_wanted(methods).items():
+            integration = _where_wanted(operation)["x-amazon-apigateway-integration"]
             assert integration["payloadFormatVersion"] == "2.0"
-            [function] = re.findall(r"\$\{(\w+)\.Arn\}", integration["uri"]["Fn::Sub"])
+            uri = _where_wanted(integration["uri"])
+            [function] = re.findall(r"\$\{(\w+)\.Arn\}", uri["Fn::Sub"])
             found[f"{method.upper()} {path}"] = function
     assert found == ROUTES
     assert not resources("AWS::Lambda::Url")
 
 
+def _where_wanted(value: Any) -> Any:
+    """What SAM puts under the condition of the server's function."""
+    if "Fn::If" not in value:
+        return value
+    condition, yes, no = value["Fn::If"]
+    assert (condition, no) == ("HasServerRoutes", NO_VALUE)
+    return yes
+
+
 BROWSER_ROUTES = {"POST /checkout": pocketsflow.WAIT_SECONDS + 0.5, "GET /orders/{orderId}": 0.25}
+SERVER_ROUTES = {"POST /server/checkout": pocketsflow.WAIT_SECONDS + 0.5, "PUT /server/orders/{reference}": 0.25}
 """Seconds that a call takes at the slowest that is usual: all the time given to Pocketsflow and half a second for the
 ledger; a quarter of a second for one read."""
 
 
-def test_throttles_on_every_route_but_the_webhook():
-    """A throttled delivery is a lost delivery; what a browser can call is bounded, in literal numbers."""
-    settings = stage()["RouteSettings"]
-    assert settings.keys() == BROWSER_ROUTES.keys() == ROUTES.keys() - {"POST /webhooks/pocketsflow"}
-    for route in settings.values():
-        condition, *limits = route["Fn::If"]
-        assert condition == "HasLargeQuota"
-        for limit in limits:
-            assert limit.keys() == {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
-            assert all(isinstance(number, int | float) and number > 0 for number in limit.values())
+def throttles(**parameters: str) -> dict[str, dict[str, float]]:
+    [api] = resolved("AWS::Serverless::HttpApi", **parameters).values()
+    settings: dict[str, dict[str, float]] = api["RouteSettings"]
+    return settings
+
+
+@pytest.mark.parametrize("quota", ["10", "1000"])
+@pytest.mark.parametrize("server", ["off", "on"])
+def test_throttles_on_every_route_but_the_webhook(server: str, quota: str):
+    """A throttled delivery is a lost delivery; what others can call is bounded, in literal numbers. A route that is not
+    there has no settings, which CloudFormation would refuse."""
+    settings = throttles(ServerRoutes=server, AccountConcurrency=quota)
+    assert settings.keys() == BROWSER_ROUTES.keys() | (SERVER_ROUTES.keys() if server == "on" else set())
+    assert ROUTES.keys() - {"POST /webhooks/pocketsflow"} == BROWSER_ROUTES.keys() | SERVER_ROUTES.keys()
+    for limit in settings.values():
+        assert limit.keys() == {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
+        assert all(isinstance(number, int | float) and number > 0 for number in limit.values())
     assert "DefaultRouteSettings" not in stage()
+    assert PARAMETERS["ServerRoutes"]["Default"] == "off"
 
 
-@pytest.mark.parametrize("large", [False, True])
-def test_pocketsflow_s_hundred_requests_a_minute_are_shared(large: bool):
+@pytest.mark.parametrize("quota", ["10", "1000"])
+@pytest.mark.parametrize("server", ["off", "on"])
+def test_pocketsflow_s_hundred_requests_a_minute_are_shared(server: str, quota: str):
     """Checkouts get 70 of them, reconciliation 25, a person's tools 5: a busy shop does not stop the reconciliation
-    that its buyers need, nor the other way round."""
-    limit = stage()["RouteSettings"]["POST /checkout"]["Fn::If"][1 if large else 2]
-    assert limit["ThrottlingRateLimit"] * 60 <= 70
-    assert limit["ThrottlingBurstLimit"] <= 70
+    that its buyers need, nor the other way round. In any minute: the rate of both routes, and their bursts on top."""
+    settings = throttles(ServerRoutes=server, AccountConcurrency=quota)
+    checkouts = [limit for route, limit in settings.items() if route.endswith("/checkout")]
+    assert len(checkouts) == (2 if server == "on" else 1)
+    assert sum(limit["ThrottlingRateLimit"] * 60 + limit["ThrottlingBurstLimit"] for limit in checkouts) <= 70
     assert provider.PER_MINUTE == 25
     assert 70 + provider.PER_MINUTE + 5 <= 100
 
 
-@pytest.mark.parametrize(("large", "quota"), [(False, 10), (True, 1000)])
-def test_browsers_leave_half_of_the_account_to_the_webhook(large: bool, quota: int):
-    """Browser traffic occupies at most half of the account's executions, however it comes.
+@pytest.mark.parametrize("quota", [10, 1000])
+@pytest.mark.parametrize("server", ["off", "on"])
+def test_other_routes_leave_half_of_the_account_to_the_webhook(server: str, quota: int):
+    """Traffic of browsers and servers occupies at most half of the account's executions, however it comes.
 
     A throttle is a bucket: of the calls that come within a call's duration d it lets `burst` through at once and
     refills `rate * d`, so that at most burst + rate * d run at one moment (Little's law for the steady part, and the
@@ -503,8 +554,8 @@ def test_browsers_leave_half_of_the_account_to_the_webhook(large: bool, quota: i
     assert quota in PARAMETERS["AccountConcurrency"]["AllowedValues"]
     assert PARAMETERS["AccountConcurrency"]["Default"] == 10
     running = 0.0
-    for route, seconds in BROWSER_ROUTES.items():
-        limit = stage()["RouteSettings"][route]["Fn::If"][1 if large else 2]
+    for route, limit in throttles(ServerRoutes=server, AccountConcurrency=str(quota)).items():
+        seconds = (BROWSER_ROUTES | SERVER_ROUTES)[route]
         running += limit["ThrottlingBurstLimit"] + limit["ThrottlingRateLimit"] * seconds
     assert running <= quota / 2
 
@@ -817,7 +868,8 @@ def test_the_bucket_speaks_tls_only():
 def test_secrets_are_created_empty():
     """No placeholder, no generated value: nothing that an update would put back in place of the real one."""
     secrets = resources("AWS::SecretsManager::Secret")
-    assert secrets.keys() == {"ApiKey", "WebhookSecrets"}
+    assert secrets.keys() == {"ApiKey", "WebhookSecrets", "ChallengeSecret"}
+    assert secrets["ChallengeSecret"]["Condition"] == "HasChallenge"
     for secret in secrets.values():
         assert secret["Properties"].keys() == {"Description"}
         assert secret["UpdateReplacePolicy"] == "Retain"
@@ -1102,6 +1154,7 @@ def test_outputs():
         "LedgerTable": {"Ref": "Ledger"},
         "ApiKeySecret": {"Ref": "ApiKey"},
         "WebhookSecretsSecret": {"Ref": "WebhookSecrets"},
+        "ChallengeSecretArn": {"Ref": "ChallengeSecret"},
         "AlarmTopicArn": {"Ref": "AlarmTopic"},
         "BusName": {"Ref": "Bus"},
         "ParkingQueue": {"Ref": "Parking"},
