@@ -17,14 +17,15 @@ LATER = NOW + timedelta(seconds=30)
 
 def http_event(route: str, body: bytes = b"", **headers: str) -> dict[str, Any]:
     """A request as API Gateway hands it over; header names with underscores for dashes."""
-    method, path = route.split(" ")
-    template_path = "/orders/{orderId}" if path.startswith("/orders/") else path
+    method, path = route.split(" ", 1)
+    folder, _, last = path.rpartition("/")
+    variable = {"/orders": "orderId", "/server/orders": "reference"}.get(folder)
     return {
-        "routeKey": f"{method} {template_path}",
+        "routeKey": f"{method} {folder}/{{{variable}}}" if variable else route,
         "rawPath": path,
         "headers": {name.replace("_", "-"): value for name, value in headers.items()},
-        "requestContext": {"domainName": "api.shop.example"},
-        "pathParameters": {"orderId": path.removeprefix("/orders/")},
+        "requestContext": {"domainName": "api.shop.example", "http": {"sourceIp": "192.0.2.1"}},
+        **({"pathParameters": {variable: last}} if variable else {}),
         "body": base64.b64encode(body).decode(),
         "isBase64Encoded": True,
     }

@@ -23,6 +23,7 @@ from werkzeug.test import Client
 import checkout
 import reconcile
 import relay
+import server
 import webhook
 from payments import opening, pocketsflow, provider, secrets, table
 from payments.catalogue import Item
@@ -129,6 +130,12 @@ class World:
         status, answer = answered(checkout.handler(event, Context(self.clock, 9)))
         assert status == 201, answer
         return answer["orderId"], answer["sessionId"]
+
+    def ask_as_server(self, route: str, token: str | None, **fields: Any) -> tuple[int, dict[str, Any]]:
+        """What the shop's own server is answered."""
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        event = http_event(route, json.dumps(fields).encode(), content_type="application/json", **headers)
+        return answered(server.handler(event, Context(self.clock, 9)))
 
     def pay(self, session: str, product_id: str | None = None, amount: str | None = None) -> str:
         """Pocketsflow's id of the order, or of the subscription; its webhook waits in `undelivered`."""
@@ -270,7 +277,7 @@ def world(stack: Aws, patch: Any, start: datetime) -> Iterator[World]:
     for endpoint in account.endpoints.values():
         endpoint["secret"] = SECRET
     made = World(stack, clock, account)
-    for module in (checkout, webhook, relay, reconcile):
+    for module in (checkout, server, webhook, relay, reconcile):
         patch.setattr(module, "datetime", clock.datetime)
     for module in (relay, reconcile, pocketsflow, provider, table):
         patch.setattr(module, "time", clock)

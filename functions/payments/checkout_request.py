@@ -130,7 +130,8 @@ def _request(
     metadata = _metadata(given.get("metadata", {}), errors)
     if errors or item is None:
         return errors
-    fingerprint = _fingerprint({name: value for name, value in given.items() if name != "challengeToken"})
+    same = {name: value for name, value in given.items() if name != "challengeToken"}
+    fingerprint = _fingerprint(same if returns else {**same, "": "registered"})
     return CheckoutRequest(
         item, success_url, cancel_url, customer_email, discount_code, metadata, fingerprint, challenge_token, reference
     )

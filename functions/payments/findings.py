@@ -440,8 +440,8 @@ def _claimant(row: Row | None, item: Known) -> str | None:
 
 
 def _is_newly_claimed(sale: Sale, item: Known) -> bool:
-    """A signed webhook has said whose it is since a list has shown it."""
-    return "order_id" not in item and _claimant(sale, item) is not None
+    """Whose it is has been said since a list has shown it: by a signed webhook, or by the order whose reference it names."""
+    return "order_id" not in item and "claimed_by" in item and (not sale.labelled or sale.reference is not None)
 
 
 def _is_other_mode(row: Row) -> bool:
