@@ -1,6 +1,7 @@
 """Requests as API Gateway hands them over, and the bodies that Pocketsflow sends."""
 
 import base64
+import hashlib
 import hmac
 import json
 import uuid
@@ -34,6 +35,17 @@ def http_event(route: str, body: bytes = b"", **headers: str) -> dict[str, Any]:
 def new_key() -> str:
     """An Idempotency-Key."""
     return str(uuid.uuid4())
+
+
+def create_key(stack: Any, token: str) -> None:
+    """A key of the shop's server, as `pf key create` keeps it; `stack` is a tests.conftest.Aws."""
+    stack.dynamodb.update_item(
+        TableName=stack.table,
+        Key={"pk": {"S": "server#keys"}},
+        UpdateExpression="SET #key = :about",
+        ExpressionAttributeNames={"#key": f"key#{hashlib.sha256(token.encode()).hexdigest()}"},
+        ExpressionAttributeValues={":about": {"M": {"name": {"S": "shop"}}}},
+    )
 
 
 def sign(body: bytes, secret: str = SECRET) -> str:

@@ -12,7 +12,7 @@ import server
 import webhook
 from payments import ledger, opening, orders, references, secrets, server_keys
 from sandbox.worker import Context
-from tests.payloads import answered, delivery, http_event, paid, refunded
+from tests.payloads import answered, create_key, delivery, http_event, paid, refunded
 from tests.world import ELSEWHERE, PRODUCTS, World
 
 TOKEN = f"pfs_test_{'k' * 43}"
@@ -22,17 +22,7 @@ MEMBERSHIP = PRODUCTS["membership"]["productId"]
 
 @pytest.fixture(autouse=True)
 def _key(shop: World) -> None:
-    create_key(shop, TOKEN)
-
-
-def create_key(shop: World, token: str) -> None:
-    shop.stack.dynamodb.update_item(
-        TableName=shop.stack.table,
-        Key={"pk": {"S": server_keys.PK}},
-        UpdateExpression="SET #key = :about",
-        ExpressionAttributeNames={"#key": f"key#{hashlib.sha256(token.encode()).hexdigest()}"},
-        ExpressionAttributeValues={":about": {"M": {"name": {"S": "shop"}}}},
-    )
+    create_key(shop.stack, TOKEN)
 
 
 def ask(shop: World, **fields: Any) -> tuple[int, dict[str, Any]]:
@@ -90,7 +80,7 @@ def test_a_scheme_has_no_case(shop: World) -> None:
 def test_a_revoked_key_is_refused_at_once(shop: World) -> None:
     """Nothing of it is kept in the function; another key goes on."""
     other = f"pfs_test_{'o' * 43}"
-    create_key(shop, other)
+    create_key(shop.stack, other)
     assert ask(shop)[0] == 201
     shop.stack.dynamodb.update_item(
         TableName=shop.stack.table,

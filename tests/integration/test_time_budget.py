@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import botocore.endpoint
@@ -21,14 +22,16 @@ from moto.core.botocore_stubber import MockRawResponse
 from moto.core.models import botocore_stubber
 
 import checkout
+import server
 import webhook
-from payments import aws, pocketsflow, secrets, table
+from payments import aws, challenge, outbound, pocketsflow, secrets, table
+from sandbox import challenge as challenge_stand_in
 from sandbox.worker import Context
 from tests.conftest import Aws, holds, template, use_dynamodb
 from tests.environments import operation
 from tests.integration.conftest import open_order
 from tests.integration.ledger_model import LEDGER, down
-from tests.payloads import answered, asking, delivery, new_key, paid, subscribed, unknown
+from tests.payloads import answered, asking, create_key, delivery, http_event, new_key, paid, subscribed, unknown
 
 TIMEOUT = {function.handler: function.timeout for function in template().functions()}
 Fates = tuple[str, ...]
@@ -236,6 +239,54 @@ def test_a_checkout_answers_in_time_in_every_weather(
         cloud.clear()
 
     assert every_weather(timeout, live, (bad,)) > 10
+
+
+@pytest.mark.parametrize("bad", ["lost", "unheard", "failed"])
+@pytest.mark.parametrize("route", ["POST /checkout", "POST /server/checkout"])
+def test_a_checkout_with_all_that_can_be_switched_on_answers_in_time(
+    cloud: Aws, monkeypatch: pytest.MonkeyPatch, route: str, bad: str
+) -> None:
+    """A limit, a challenge that takes all of its time, a key, a reference: 201 only with the session stored; where the
+    time would not suffice for Pocketsflow and for writing down what it answers, it is not even asked."""
+    function, token = (checkout, "") if route == "POST /checkout" else (server, f"pfs_test_{'k' * 43}")
+    timeout, asked = TIMEOUT[f"{function.__name__}.handler"], []
+    cloud.put_secret("WebhookSecrets", challenge_stand_in.SECRET)
+    monkeypatch.setattr(checkout, "CHECKOUTS_PER_ADDRESS", 30)
+    monkeypatch.setattr(challenge, "URL", "https://verifier.example/")
+    monkeypatch.setattr(challenge, "SECRET_ARN", webhook.WEBHOOK_SECRETS_ARN)
+
+    def live(weather: Weather) -> None:
+        if token:
+            create_key(cloud, token)
+
+        def verify(*_: object, **__: object) -> tuple[Any, bytes]:
+            weather.sleep(challenge.SECONDS)
+            return SimpleNamespace(status_code=200), b'{"success": true}'
+
+        def create_session(*_: object) -> pocketsflow.Session:
+            asked.append(weather.now)
+            weather.sleep(pocketsflow.WAIT_SECONDS)
+            return pocketsflow.Session("cs_1", "https://pay.example")
+
+        monkeypatch.setattr(outbound, "send", verify)
+        monkeypatch.setattr(pocketsflow, "create_session", create_session)
+        more = {"reference": "1043"} if token else {"challengeToken": "solved-1"}
+        body = json.dumps({"sku": "course", **more}).encode()
+        headers = {"content_type": "application/json", "authorization": f"Bearer {token}"}
+        with under(weather):
+            status, told = answered(function.handler(http_event(route, body, **headers), weather))
+        assert weather.now <= timeout - 0.1
+        if status == 201:
+            assert cloud.order(told["orderId"])["session_id"] == {"S": "cs_1"}
+        else:
+            assert told["code"] in {
+                "api_key_unreachable", "ledger_unavailable", "challenge_unreachable", "in_progress",
+            }  # fmt: skip
+        cloud.clear()
+
+    assert every_weather(timeout, live, (bad,)) > 10
+    assert asked
+    assert max(asked) + pocketsflow.WAIT_SECONDS + aws.longest_try("dynamodb") < timeout
 
 
 @contextlib.contextmanager
