@@ -19,14 +19,14 @@ LATER = NOW + timedelta(seconds=30)
 def http_event(route: str, body: bytes = b"", **headers: str) -> dict[str, Any]:
     """A request as API Gateway hands it over; header names with underscores for dashes."""
     method, path = route.split(" ", 1)
-    folder, _, last = path.rpartition("/")
-    variable = {"/orders": "orderId", "/server/orders": "reference"}.get(folder)
+    folders = {"/orders/": "orderId", "/server/orders/": "reference"}
+    folder = next((folder for folder in folders if path.startswith(folder)), "")
     return {
-        "routeKey": f"{method} {folder}/{{{variable}}}" if variable else route,
+        "routeKey": f"{method} {folder}{{{folders[folder]}}}" if folder else route,
         "rawPath": path,
         "headers": {name.replace("_", "-"): value for name, value in headers.items()},
         "requestContext": {"domainName": "api.shop.example", "http": {"sourceIp": "192.0.2.1"}},
-        **({"pathParameters": {variable: last}} if variable else {}),
+        **({"pathParameters": {folders[folder]: path.removeprefix(folder)}} if folder else {}),
         "body": base64.b64encode(body).decode(),
         "isBase64Encoded": True,
     }

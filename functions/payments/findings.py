@@ -440,7 +440,7 @@ def _claimant(row: Row | None, item: Known) -> str | None:
 
 
 def _is_newly_claimed(sale: Sale, item: Known) -> bool:
-    """Whose it is has been said since a list has shown it: by a signed webhook, or by the order whose reference it names."""
+    """Whose it is has been said since a list has shown it: by a signed webhook, or by its reference."""
     return "order_id" not in item and "claimed_by" in item and (not sale.labelled or sale.reference is not None)
 
 

@@ -20,7 +20,7 @@ import pytest
 import reconcile
 import relay
 import webhook
-from payments import aws, findings, orders, pocketsflow, provider, secrets, table
+from payments import aws, findings, orders, outbound, pocketsflow, provider, secrets, table
 from payments.telemetry import logger, metrics
 from sandbox import pocketsflow as fake
 from sandbox import subscriptions as fake_subscriptions
@@ -297,9 +297,9 @@ class _Inline:
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
-    def submit(self, do: Callable[..., Any], *arguments: Any) -> Any:
+    def submit(self, do: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
         try:
-            answer = do(*arguments)
+            answer = do(*arguments, **named)
         except Exception as error:  # noqa: BLE001  # the caller's to raise
             return SimpleNamespace(result=lambda *_, error=error: _raise(error))
         return SimpleNamespace(result=lambda *_: answer)
@@ -361,7 +361,7 @@ def _take_over(patch: Any, engine: Engine, random: Random) -> None:
         patch.setattr(module, "time", engine.clock)
     patch.setattr(reconcile, "RECONCILE_FROM", START.isoformat())  # the shop is open before the first run
     patch.setattr(reconcile, "uuid", SimpleNamespace(uuid4=lambda: UUID(int=random.getrandbits(128), version=4)))
-    for module in (pocketsflow, findings):
+    for module in (outbound, findings):
         patch.setattr(module, "ThreadPoolExecutor", _Inline)
     patch.setattr(metrics, "add_metric", lambda **_: None)
     patch.setattr(metrics.provider, "flush_metrics", lambda **_: None)
