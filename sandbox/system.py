@@ -118,7 +118,7 @@ def running(
             delivery_timeout=pocketsflow.DELIVERY_TIMEOUT * PATIENCE,
         )
         provider_server.start(pocketsflow.application(account))
-        shop_server.start(shop.create_app(api_server.url))
+        shop_server.start(shop.create_app(api_server.url, provider_server.url))
 
         wanted = dict(failing or {})
         if fault := wanted.pop("pocketsflow", None):
