@@ -3,6 +3,7 @@
 import json
 import threading
 from collections import deque
+from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.invocation import Invocable, failed
@@ -26,20 +27,26 @@ class Published:
         """`buses` are names, `events` and `sqs` clients."""
         self._sqs = sqs
         self._url = _queue_behind(events, sqs, buses, "sandbox-published", EVERYTHING)
-        self._seen: deque[Event] = deque(maxlen=SHOWN)
+        self._seen: deque[tuple[Event, datetime]] = deque(maxlen=SHOWN)
+        self.count = 0
+        """Of all that came, those no longer remembered included."""
         self._lock = threading.Lock()
 
     def poll(self) -> None:
         for message in receive(self._sqs, self._url, 10):
             with self._lock:
-                self._seen.append(_event(message))
+                self._seen.append((_event(message), datetime.now(UTC)))
+                self.count += 1
             self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
 
     def shown(self, order_id: str | None = None) -> list[Event]:
         """Envelopes of EventBridge, newest last; with an order's id those alone whose detail has it."""
+        return [event for event, _ in self.timed() if order_id in (None, _order_id(event))]
+
+    def timed(self) -> list[tuple[Event, datetime]]:
+        """Each with the moment it was seen: an envelope's `time` has whole seconds."""
         with self._lock:
-            seen = list(self._seen)
-        return [event for event in seen if order_id in (None, _order_id(event))]
+            return list(self._seen)
 
 
 class RulePump:

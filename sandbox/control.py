@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import simplejson
 from werkzeug.wrappers import Request, Response
 
 from sandbox.bus import Published
 from sandbox.challenge import Verifier
 from sandbox.faults import Faults, WrongFault
+from sandbox.orders_view import OrdersView
+from sandbox.pages import Pages
 from sandbox.worker import Worker
 
 
@@ -20,12 +23,22 @@ class Control:
     """A record of the ledger by its order's id."""
     published: Published
     faults: Faults
+    view: OrdersView
+    pages: Pages
     verifier: Verifier
     """Of challenges."""
 
     def __call__(self, request: Request) -> Response:
         _, _, kind, name, *_ = [*request.path.split("/", 3), ""]
+        if request.method == "GET" and (page := self.pages.page(request.path.removeprefix("/_sandbox/"))):
+            return page
         match request.method, kind, name:
+            case "GET", "orders", "":
+                return self._unless_known(request, lambda _: self.view.listed())
+            case "GET", "ways", "":
+                return self._unless_known(request, lambda _: self.view.without_order())
+            case "GET", "ways", _:
+                return self._unless_known(request, self.view.way, name)
             case "GET", "orders", _ if (order := self.read_order(name)) is not None:
                 return _json(200, order)
             case "GET", "logs", _ if name in self.workers:
@@ -41,6 +54,18 @@ class Control:
             case "POST", "invoke", _ if name in self.workers:
                 return self._invoke(request, self.workers[name])
         return _message(404, "Not Found")
+
+    def _unless_known(self, request: Request, read: Callable[[str], dict[str, Any] | None], name: str = "") -> Response:
+        """304 for who asks again and has seen all that there is."""
+        version = self.view.version()
+        if request.headers.get("If-None-Match") == version:
+            response = Response(status=304)
+        elif (content := read(name)) is not None:
+            response = Response(simplejson.dumps(content, use_decimal=True), content_type="application/json")
+        else:
+            return _message(404, "Not Found")
+        response.headers.update({"ETag": version, "Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"})
+        return response
 
     def _invoke(self, request: Request, worker: Worker) -> Response:
         try:

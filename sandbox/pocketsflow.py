@@ -120,6 +120,8 @@ class Account:
         self.lock = Lock()
         self.user_id = new_id()
         self.sessions: dict[str, Json] = {}
+        self.opened_at: dict[str, str] = {}
+        """When each session was."""
         self.paid: dict[str, list[str]] = {}
         self.products: dict[str, Json] = {}
         self.variants: dict[str, list[Json]] = {}
@@ -202,6 +204,7 @@ class Account:
         identity = f"cs_{new_id()}"
         with self.lock:
             self.sessions[identity], self.paid[identity] = fields, []
+            self.opened_at[identity] = self.timestamp()
         return identity
 
     def choices(self, session_id: str, product: Json) -> list[checkout_page.Choice]:

@@ -15,6 +15,8 @@ from sandbox.bus import Published, RulePump
 from sandbox.challenge import Verifier
 from sandbox.control import Control
 from sandbox.gateway import Gateway
+from sandbox.orders_view import Judge, Ledger, OrdersView
+from sandbox.pages import Pages
 from sandbox.queues import QueuePoller
 from sandbox.servers import Server
 from sandbox.streams import StreamPoller
@@ -25,6 +27,9 @@ PATIENCE = 10
 """Instead of the template's: a busy laptop pauses for longer than an AWS endpoint does. What waits for those who have
 patience now (a function's Timeout, Pocketsflow for its webhook) grows with it, or a ledger that is down would no longer
 be noticed in time to park a body."""
+
+
+STATUS_ROUTE = ("GET", "/orders/{orderId}")
 
 
 @dataclass(frozen=True)
@@ -94,22 +99,21 @@ def running(
         published = Published(buses, events, sqs)
 
         workers, background = _Workers(), Background()
+        functions = [_patient(function) for function in template.functions()]
+        environment = {"AWS_ENDPOINT_URL": aws_server.url, "POCKETSFLOW_URL": provider_server.url}
+        if any(function.environment.get("CHALLENGE_URL") for function in functions):
+            environment["CHALLENGE_URL"] = f"{api_server.url}/_sandbox/siteverify"
+        judge = Judge(next(each for each in functions if STATUS_ROUTE in each.routes), environment)
 
         def end() -> None:
             background.stop()
             workers.close()  # and what the background waits for is over
+            judge.close()
             background.join()
 
         stack.callback(end)
-        functions = [_patient(function) for function in template.functions()]
-        addresses = {"AWS_ENDPOINT_URL": aws_server.url, "POCKETSFLOW_URL": provider_server.url}
-        if any(function.environment.get("CHALLENGE_URL") for function in functions):
-            addresses["CHALLENGE_URL"] = f"{api_server.url}/_sandbox/siteverify"
-        workers.start(functions, addresses)
+        workers.start(functions, environment)
 
-        read_order = _order_reader(template, aws_server.url)
-        control = Control(workers.of_requests, read_order, published, aws_faults, Verifier())
-        api_server.start(Gateway(template, workers.of_requests, control))
         account = pocketsflow.Account(
             provider_server.url,
             catalogue() or {"sample": SAMPLE},
@@ -117,6 +121,11 @@ def running(
             lambda: datetime.now(UTC),
             delivery_timeout=pocketsflow.DELIVERY_TIMEOUT * PATIENCE,
         )
+        view = OrdersView(Ledger(template.references["Ledger"]["StreamArn"], judge), account, published)
+        read_order = _order_reader(template, aws_server.url)
+        pages = Pages(shop_server.url)
+        control = Control(workers.of_requests, read_order, published, aws_faults, view, pages, Verifier())
+        api_server.start(Gateway(template, workers.of_requests, control))
         provider_server.start(pocketsflow.application(account))
         shop_server.start(shop.create_app(api_server.url, provider_server.url))
 
