@@ -134,17 +134,22 @@ def running(
             account.set_faults({**faults.POCKETSFLOW[fault["kind"]], "seconds": fault["seconds"]})
         aws_faults.replace(wanted)
         background.repeat(published.poll)
-        for function in functions:
-            worker = workers.of_sources[function.logical_id]
-            for stream in function.streams:
-                background.repeat(StreamPoller(function, stream, worker, s3).poll)
-            for queue in function.queues:
-                background.repeat(QueuePoller(queue, worker, sqs).poll)
-            for rule in function.rules:
-                background.repeat(RulePump(function, rule, worker, events, sqs).poll)
-            schedules.start(function, worker, background)
+        _feed(functions, workers, background, {"events": events, "s3": s3, "sqs": sqs})
 
         yield Addresses(shop_server.url, api_server.url, provider_server.url, aws_server.url)
+
+
+def _feed(functions: list[Function], workers: "_Workers", background: Background, clients: Mapping[str, Any]) -> None:
+    """What comes to functions by itself: streams, queues, rules and schedules."""
+    for function in functions:
+        worker = workers.of_sources[function.logical_id]
+        for stream in function.streams:
+            background.repeat(StreamPoller(function, stream, worker, clients["s3"]).poll)
+        for queue in function.queues:
+            background.repeat(QueuePoller(queue, worker, clients["sqs"]).poll)
+        for rule in function.rules:
+            background.repeat(RulePump(function, rule, worker, clients["events"], clients["sqs"]).poll)
+        schedules.start(function, worker, background)
 
 
 class _Workers:
