@@ -26,7 +26,7 @@ simulate: .venv/dev.ready
 	PYTHONPATH=functions python -m tests.simulation $(ARGS)
 
 lint: .venv/sam.ready
-	ruff check . && ruff format --check . && mypy functions sandbox
+	ruff check . && ruff format --check . && mypy functions sandbox ops
 	$(VENV)/sam/bin/sam validate --lint && $(VENV)/sam/bin/cfn-lint template.yaml
 
 format: .venv/dev.ready
@@ -44,7 +44,8 @@ lock: .venv/dev.ready
 .venv/sandbox.ready .venv/dev.ready: .venv/%.ready: requirements/%.txt
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("needs Python 3.11 or newer; try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv .venv
-	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $< && touch $@
+	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $<
+	ln -sf ../../ops/pf $(VENV)/bin/pf && touch $@
 
 # Apart, because they hold boto3 and pydantic back.
 .venv/sam.ready: requirements/sam.txt .venv/dev.ready

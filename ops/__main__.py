@@ -1,0 +1,9 @@
+"""`python -m ops`, or `pf`: a group of commands for each subject, in a module of its own."""
+
+from ops import keys
+from ops.cli import pf
+
+pf.add_command(keys.key)
+
+if __name__ == "__main__":
+    pf(prog_name="pf")
