@@ -134,7 +134,7 @@ class Keys:
 
 def _key(hashed: str, fields: Mapping[str, Any]) -> Key:
     text = {name: value["S"] for name, value in fields.items()}
-    return Key(hashed, text["name"], text["created_at"], text.get("created_by"))
+    return Key(hashed, text.get("name", ""), text.get("created_at", ""), text.get("created_by"))
 
 
 def _checked(_ctx: click.Context, _parameter: click.Parameter, name: str) -> str:
