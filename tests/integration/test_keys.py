@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +46,11 @@ def answer(code: str, status: int = 400) -> ClientError:
 
 
 @pytest.fixture
-def stack(cloud: Aws) -> Iterator[Aws]:
+def stack(cloud: Aws) -> Aws:
     """A stack in CloudFormation by the name of samconfig.toml, stage prod."""
     deploy(configured_name(), TEMPLATE)
     cloud.table = LEDGER
-    yield cloud
+    return cloud
 
 
 def deploy(name: str, content: dict[str, Any]) -> None:
