@@ -120,3 +120,21 @@ def chromium() -> str:
         if path := shutil.which(name):
             return path
     pytest.skip("needs chromium")
+
+
+@pytest.fixture(scope="session")
+def key(shared_sandbox: Sandbox) -> str:
+    """Of the shop's server, made as a person makes one."""
+    return make_key(shared_sandbox, "tests")
+
+
+def make_key(sandbox: Sandbox, name: str) -> str:
+    return pf(sandbox, "key", "create", name).stdout.strip()
+
+
+def pf(sandbox: Sandbox, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line, on a sandbox."""
+    return subprocess.run(
+        [sys.executable, "-m", "ops", "--sandbox", "--aws-url", sandbox.aws, *words],
+        cwd=ROOT, env=shell(), capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
