@@ -1,7 +1,7 @@
 """Keys of the shop's own servers: only their SHA-256 is kept, in one item, so that revoking one is one write and counts
 at once. `pf key` writes the item (ops/keys.py); nothing that runs on AWS does.
 
-    server#keys   key#<sha256 of the token>: {name, created_at, created_by}
+    server#keys   key#<sha256 of the token>: {name, created_at, created_by}; revision
 """
 
 import hashlib
