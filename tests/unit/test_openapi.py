@@ -109,7 +109,8 @@ def test_the_key_is_described_as_it_is() -> None:
     [
         ("Sku", catalogue._SKU),
         ("ProductId", checkout_request._PRODUCT_ID),
-        ("Email", checkout_request._EMAIL),
+        # To Python U+0085 is white space, to ECMAScript it is not.
+        ("Email", re.compile(checkout_request._EMAIL.pattern.replace(r"\x7f", r"\x7f\x85"))),
         ("DiscountCode", checkout_request._DISCOUNT_CODE),
         ("ReturnAddress", addresses._PLAIN),
         ("ChallengeToken", checkout_request._CHALLENGE_TOKEN),
@@ -304,7 +305,7 @@ VALUES: dict[str, list[Any]] = {
     "sku": ["course", "course", "course", None],
     "productId": ["65A1b2c3d4e5f6a7b8c9d0e1", None, "", "65a1b2c3d4e5f6a7b8c9d0e", "65a1b2c3d4e5f6a7b8c9d0e1\n"],
     "customerEmail": [
-        "a@b", "", "a", "@b", "a b@c", "a@b@c", "a@b\n", f"{'a' * 64}@b", f"{'a' * 65}@b",
+        "a@b", "", "a", "@b", "a b@c", "a@b@c", "a@b\n", "a\x85@b", f"{'a' * 64}@b", f"{'a' * 65}@b",
         f"a@{'b' * 189}", f"a@{'b' * 190}",
     ],
     "discountCode": ["A", "A B", " A", "A ", "A" * 64, "A" * 65, "ä", "A\n"],
