@@ -12,8 +12,20 @@ from typing import Any
 
 import pytest
 import requests
+from playwright._impl._driver import compute_driver_executable
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from sandbox.template import ROOT
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 @dataclass
@@ -120,6 +132,33 @@ def chromium() -> str:
         if path := shutil.which(name):
             return path
     pytest.skip("needs chromium")
+
+
+@pytest.fixture(scope="module")
+def browser(chromium: str) -> Iterator[Browser]:
+    """Not for the whole session: playwright's loop runs in this thread, and tests of other files have loops of their own."""
+    driver = subprocess.run(
+        (*compute_driver_executable()[:1], "--version"), capture_output=True, text=True, check=False
+    )
+    if driver.returncode != 0:
+        pytest.skip(f"playwright's driver does not start: {driver.stderr.strip()}")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    """A new visitor; whatever the console says against the page fails the test."""
+    context = browser.new_context()
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    yield page
+    context.close()
+    assert complaints == []
 
 
 @pytest.fixture(scope="session")
