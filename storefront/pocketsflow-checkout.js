@@ -142,6 +142,7 @@
     let line = near("[data-pf-message]");
     if (!line) button.after((line = document.createElement("p")));
     live(line).dir = "auto";
+    line.dataset.pfMessage = "";
     const say = (message, kind = "info") => {
       line.textContent = message;
       line.dataset.pfKind = kind;

@@ -73,6 +73,7 @@ class Stub:
         if name.startswith("pocketsflow-checkout"):
             text = (ROOT / "storefront" / name).read_text()
         elif name in self.files:
+            time.sleep(0.3 if name == "slow.js" else 0)
             text = self.files[name]
         elif name in ("", "thanks"):
             text, name = f"<!doctype html>{self.html}<title>A shop</title>{self.head}<main>{self.body}</main>", "x.html"
