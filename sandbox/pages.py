@@ -47,7 +47,7 @@ class Pages:
             "": _OWN / "orders.html",
             "openapi": _OWN / "viewer.html",
             "openapi/": _OWN / "viewer.html",
-            "openapi/viewer.js": _OWN / "viewer.js",
+            **{f"openapi/{name}": _OWN / name for name in ("viewer.css", "viewer.js")},
             "openapi.yaml": ROOT / "infra" / "openapi.yaml",
             **{name: _OWN / name for name in ("orders.css", "orders.js", "icon.svg")},
             **{f"openapi/{name}": swagger_ui / name for name in ("swagger-ui.css", "swagger-ui-bundle.js")},

@@ -20,7 +20,7 @@ let shown = null; // the order, or WITHOUT, that is drawn, and its elements
 function element(tag, attributes, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes ?? {})) if (value != null) made.setAttribute(name, value);
-  made.append(...children.filter((child) => child != null));
+  made.append(...children.filter((child) => child)); // what is not to be shown is null, false or empty
   return made;
 }
 
@@ -203,7 +203,9 @@ function drawStep(step, when, winner) {
   const open = new Set([...item.querySelectorAll("details[open]")].map((each) => each.dataset.name));
   const focused = item.contains(document.activeElement) ? document.activeElement.closest("details")?.dataset.name : null;
   const time = element("time", { class: "when", datetime: step.at, title: step.at }, when);
-  item.replaceChildren(time, element("div", null, ...DRAW[step.kind](step, winner)));
+  const drawn = DRAW[step.kind](step, winner).filter(Boolean);
+  const blocks = drawn.filter((each) => each.localName === "details");
+  item.replaceChildren(time, element("div", null, ...drawn.slice(0, drawn.length - blocks.length), element("div", { class: "blocks" }, ...blocks)));
   for (const each of item.querySelectorAll("details")) {
     if (open.has(each.dataset.name)) each.open = true;
     if (focused === each.dataset.name) each.firstElementChild.focus();
@@ -213,7 +215,7 @@ function drawStep(step, when, winner) {
 }
 
 const head = (where, text, ...chips) => element("h3", null, element("span", { class: "where" }, where), text, " ", element("span", { class: "chips" }, ...chips));
-const said = (...parts) => element("p", { class: "said" }, ...parts.filter(Boolean).flatMap((part, number) => (number ? [" · ", part] : [part])));
+const said = (...parts) => element("p", { class: "said" }, ...parts.filter(Boolean).map((part) => (typeof part === "string" ? element("span", null, part) : part)));
 
 const DRAW = {
   opened: ({ fields }) => [
@@ -234,7 +236,7 @@ const DRAW = {
     head(
       "Webhook", bdi(step.event),
       chip(step.status == null ? words(step.error ?? "no answer") : `HTTP ${step.status}`, step.status === 200 ? "ok" : "bad"),
-      step.outcome && chip(words(String(step.outcome)), OUTCOME[step.outcome] ?? "bad"), chip(`${step.ms} ms`),
+      step.outcome && chip(words(String(step.outcome)), OUTCOME[step.outcome] ?? "bad"), step.error !== "dropped" && chip(`${step.ms} ms`),
     ),
     more(`Body, ${new TextEncoder().encode(step.body).length} bytes`, pretty(step.body)),
     more("Headers", Object.entries(step.headers).map((pair) => pair.join(": ")).join("\n")),
@@ -252,8 +254,6 @@ const DRAW = {
     more("Detail", json(step.detail)),
   ],
 };
-for (const [kind, draw] of Object.entries(DRAW)) DRAW[kind] = (...given) => draw(...given).filter(Boolean);
-
 const safe = (url) => /^https?:\/\//.test(url ?? "");
 
 const lacking = (way, kind) => !way.steps.some((step) => step.kind === kind);
@@ -262,7 +262,9 @@ function drawWaiting(way) {
   let text = null;
   if (way.status === "pending" && lacking(way, "paid") && lacking(way, "fact")) text = way.error ? null : "Waiting for the buyer to pay";
   else if (way.status === "pending" && lacking(way, "delivery")) text = "Paid, and no webhook has come yet. What none tells, reconciliation finds within minutes";
-  else if (lacking(way, "fact") && !lacking(way, "delivery")) text = "Delivered, and not in the ledger yet";
+  else if (way.status === "pending" && lacking(way, "fact")) {
+    text = way.steps.some((step) => step.status === 200) ? "Delivered, and waiting for the ledger to take it" : "No webhook has arrived. What none tells, reconciliation finds within minutes";
+  }
   else if (!lacking(way, "fact") && lacking(way, "event")) text = "On its way to the bus";
   if (!text) return null;
   shown.waiting ??= element("li", { class: "step", "data-kind": "waiting" }, element("span", { class: "when" }, "…"), element("p"));
@@ -273,14 +275,14 @@ function drawWaiting(way) {
 function drawRail(way) {
   const of = (kind) => way.steps.filter((step) => step.kind === kind);
   const [session, paid, deliveries, facts, events] = ["session", "paid", "delivery", "fact", "event"].map(of);
-  const last = deliveries.at(-1);
+  const told = (each) => words(String(each.outcome ?? each.status ?? each.error));
   const times = (number) => (number > 1 ? ` ×${number}` : "");
-  const wrong = deliveries.some((each) => each.status !== 200) ? "bad" : deliveries.some((each) => OUTCOME[each.outcome] === "warn") ? "warn" : "ok";
+  const wrong = deliveries.find((each) => each.status !== 200) ?? deliveries.find((each) => OUTCOME[each.outcome] === "warn");
   const stages = [
     ["Checkout", "ok", clock(way.at)],
     ["Session", session.length ? (session[0].error ? "bad" : "ok") : "wait", session.length ? (session[0].error ? words(session[0].error) : since(session[0].at, way.at)) : ""],
     ["Payment", paid.length > 1 ? "warn" : paid.length ? "ok" : "wait", paid.length ? since(paid[0].at, way.at) + times(paid.length) : ""],
-    ["Webhook", last ? wrong : "wait", last ? words(String(last.outcome ?? last.status ?? last.error)) + times(deliveries.length) : ""],
+    ["Webhook", wrong ? (wrong.status === 200 ? "warn" : "bad") : deliveries.length ? "ok" : "wait", wrong ? told(wrong) : deliveries.length > 1 ? `${deliveries.length} delivered` : deliveries.map(told).join("")],
     ["Ledger", facts.length ? (STATUS[way.status] === "bad" ? "bad" : "ok") : "wait", facts.length ? count(facts.length, "fact") : ""],
     ["Bus", events.length ? (events.some((each) => TROUBLE.test(each.type)) ? "warn" : "ok") : "wait", events.length ? (events.length === 1 ? events[0].type : count(events.length, "event")) : ""],
   ];

@@ -1,7 +1,13 @@
 // The document, shown by Swagger UI, with this sandbox as its only server: "Try it out" stays on this origin.
 "use strict";
 
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const follow = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
+follow();
+dark.addEventListener("change", follow);
+
 const here = { url: location.origin, description: "this sandbox" };
+const served = { statePlugins: { spec: { wrapActions: { updateJsonSpec: (update) => (document) => update({ ...document, servers: [here] }) } } } };
 
 SwaggerUIBundle({
   url: "/_sandbox/openapi.yaml",
@@ -9,5 +15,5 @@ SwaggerUIBundle({
   deepLinking: true,
   tryItOutEnabled: true,
   validatorUrl: null,
-  plugins: [{ statePlugins: { spec: { wrapActions: { updateJsonSpec: (update) => (spec) => update({ ...spec, servers: [here] }) } } } }],
+  plugins: [served],
 });
