@@ -113,6 +113,7 @@ function drawList() {
   find("none").hidden = orders.orders.length > 0;
   find("older").hidden = !orders.older;
   find("older").textContent = `${count(orders.older, "older order")}: by link, #ord_…`;
+  find("without").hidden = false; // from the first drawing on, which would have moved it
   write(find("without").lastElementChild, String(orders.without));
   mark();
 }
@@ -353,8 +354,11 @@ async function refresh() {
   tick();
   if (!stale || !chosen) return;
   const wanted = chosen;
-  const way = await get(`ways/${wanted === WITHOUT ? "" : encodeURIComponent(wanted)}`);
-  const content = way.status === 200 ? await way.json() : null;
+  let content = null;
+  if (wanted === WITHOUT || rows.has(wanted) || orders.older) {
+    const way = await get(`ways/${wanted === WITHOUT ? "" : encodeURIComponent(wanted)}`);
+    if (way.status === 200) content = await way.json();
+  }
   if (wanted !== chosen) return;
   stale = false;
   if (!content) drawMissing(wanted);
