@@ -125,7 +125,7 @@ function newRow(order) {
   const link = element(
     "a", { href: `#${order.id}` },
     element("span", { class: "what", dir: "auto" }, order.sku ?? order.name ?? "order"), status,
-    element("span", { class: "id" }, `ord_…${order.id.slice(-10)}`), element("span", { class: "more" }, price && `${price} · `, time),
+    element("span", { class: "id" }, `ord_…${order.id.slice(-10)}`), element("span", { class: "more" }, price, time),
   );
   return { item: element("li", null, link), pill: status, time, at: order.at, link };
 }
