@@ -2,6 +2,7 @@
 # make test    every test; make lint: what reads the code              (both edit nothing)
 # make bench   what a cold start and a webhook cost                    (ARGS=--rounds=100; writes docs/performance.md)
 # make simulate  a day at each rate of lost webhooks              (ARGS=--payments=500; writes docs/reliability.md)
+# make screenshots  docs/screenshots/, by a browser that buys
 # make build   the artifact for `sam deploy`                           (PY=3.12 ARCH=x86_64: to run it elsewhere, beside the first)
 SHELL := bash
 PYTHON ?= python3
@@ -12,7 +13,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,0)
 export PY ARCH
 
-.PHONY: demo test simulate bench lint format build lock
+.PHONY: demo test simulate bench screenshots lint format build lock
 demo: .venv/sandbox.ready
 	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT))
 
@@ -24,6 +25,9 @@ bench: .venv/dev.ready
 
 simulate: .venv/dev.ready
 	PYTHONPATH=functions python -m tests.simulation $(ARGS)
+
+screenshots: .venv/dev.ready
+	python -m tests.screenshots
 
 lint: .venv/sam.ready
 	ruff check . && ruff format --check . && mypy functions sandbox ops

@@ -69,7 +69,12 @@ def _serve(addresses: Addresses, arguments: argparse.Namespace, stopped: threadi
             return 1
     if arguments.once or (arguments.demo and not sys.stdout.isatty()):
         return 0
-    print(f"\nOpen {addresses.shop} and buy something. Ctrl-C ends everything.", flush=True)
+    print(
+        f"\nOpen {addresses.shop} and buy something."
+        f"\nWatch what happens at {addresses.api}/_sandbox/, read and try the API at {addresses.api}/_sandbox/openapi/."
+        "\nCtrl-C ends everything.",
+        flush=True,
+    )
     stopped.wait()
     return 0
 
