@@ -11,7 +11,7 @@ from werkzeug.wrappers import Request, Response
 from sandbox.bus import Published
 from sandbox.challenge import Verifier
 from sandbox.faults import Faults, WrongFault
-from sandbox.orders_view import OrdersView
+from sandbox.orders_view import NotJudged, OrdersView
 from sandbox.pages import Pages
 from sandbox.worker import Worker
 
@@ -57,7 +57,10 @@ class Control:
 
     def _unless_known(self, request: Request, read: Callable[[str], dict[str, Any] | None], name: str = "") -> Response:
         """304 for who asks again and has seen all that there is."""
-        version = self.view.version()
+        try:
+            version = self.view.version()
+        except NotJudged as failure:
+            return _message(503, str(failure))
         if request.headers.get("If-None-Match") == version:
             response = Response(status=304)
         elif (content := read(name)) is not None:

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import simplejson
@@ -35,6 +36,10 @@ _CAUSES_FIRST = ("opened", "session", "paid", "refunded", "delivery", "fact", "e
 """The order of what happened within the same millisecond."""
 
 
+class NotJudged(Exception):
+    """The functions' code did not say what an order is; the message tells why."""
+
+
 class Judge:
     """The status of orders, by the functions' own code in a process of its own, which the first question starts."""
 
@@ -47,15 +52,20 @@ class Judge:
         self._closed = False
 
     def judge(self, records: list[Json]) -> list[Json]:
-        """Raises RuntimeError where the code fails."""
+        """Raises NotJudged."""
         with self._lock:
             if self._worker is None and not self._closed:
-                self._worker = Worker(self._function, self._environment)
-                self._worker.wait_until_ready()
-            worker = self._worker
-        answer = worker.invoke(records) if worker else {"errorMessage": "The sandbox ends"}
+                worker = Worker(self._function, self._environment)
+                try:
+                    worker.wait_until_ready()
+                except RuntimeError as failure:
+                    worker.close()
+                    raise NotJudged(str(failure)) from None
+                self._worker = worker
+            asked = self._worker
+        answer = asked.invoke(records) if asked else {"errorMessage": "The sandbox ends"}
         if isinstance(answer, dict):
-            raise RuntimeError(answer["errorMessage"])
+            raise NotJudged(answer["errorMessage"])
         judged: list[Json] = answer
         return judged
 
@@ -304,15 +314,16 @@ def _event(event: Json, at: datetime) -> Json:
     }  # fmt: skip
 
 
-def _claimed(body: str) -> set[str]:
+@lru_cache(10_000)
+def _claimed(body: str) -> frozenset[str]:
     """The order that a webhook's body names in its metadata."""
     try:
         content = simplejson.loads(body)
     except (ValueError, RecursionError):
-        return set()
+        return frozenset()
     metadata = content.get("metadata") if isinstance(content, dict) else None
     named = metadata.get("external_order_id") if isinstance(metadata, dict) else None
-    return {named} if isinstance(named, str) else set()
+    return frozenset([named] if isinstance(named, str) else [])
 
 
 def _payment_ids(order: Json) -> list[str]:

@@ -321,14 +321,16 @@ function asked() {
 
 function choose(next) {
   const before = chosen;
-  chosen = next;
+  // On a wide screen the pane beside the list is not left empty, as long as nobody has chosen.
+  chosen = next || (wide.matches && orders?.orders[0]?.id) || "";
   stale = true;
   document.body.dataset.view = chosen ? "order" : "list";
   mark();
   if (!chosen) {
+    if (!shown) return;
     shown = null;
     document.title = "Sandbox orders";
-    if (!wide.matches) (rows.get(before)?.link ?? (before === WITHOUT ? find("without") : null))?.focus();
+    (rows.get(before)?.link ?? (before === WITHOUT ? find("without") : null))?.focus();
   }
   poll();
 }
@@ -348,8 +350,7 @@ async function refresh() {
     etag = answer.headers.get("ETag");
     stale = true;
     drawList();
-    // On a wide screen the pane beside the list is not left empty, as long as nobody has chosen.
-    if (!chosen && !shown && wide.matches && orders.orders.length) choose(orders.orders[0].id);
+    if (!chosen) choose("");
   }
   tick();
   if (!stale || !chosen) return;

@@ -318,6 +318,20 @@ def test_by_link(sandbox: Sandbox, visit: Callable[..., Page]) -> None:
     expect(page.locator("#detail")).to_contain_text("There is no order ord_sandbox_<b> here")
 
 
+def test_where_there_is_room(sandbox: Sandbox, visit: Callable[..., Page]) -> None:
+    """Who has chosen no order sees the newest beside the list, and goes on seeing that one; on a telephone the list."""
+    order_id, _ = sandbox.order()
+    wide, narrow = visit(1280), visit(320)
+    for page in (wide, narrow):
+        page.goto(f"{sandbox.api}/_sandbox/")
+    expect(wide.locator("#detail .under code")).to_have_text(order_id)
+    newer, _ = sandbox.order()
+    expect(row(wide, newer)).to_be_visible()
+    expect(wide.locator("#detail .under code")).to_have_text(order_id)
+    expect(row(narrow, newer)).to_be_visible()
+    expect(narrow.locator("#detail")).to_be_hidden()
+
+
 def test_money_that_needs_a_person(sandbox: Sandbox, visit: Callable[..., Page]) -> None:
     """A second payment shows at its order, an unmatched one in the list of what has none."""
     order_id, session_id = sandbox.order()

@@ -271,7 +271,7 @@ def test_the_demo_without_a_terminal() -> None:
 
 
 def test_the_demo_in_a_terminal() -> None:
-    """`--demo` at a terminal serves on, says which address to open, and ends with Ctrl-C typed there."""
+    """`--demo` at a terminal serves on, says which addresses to open, and ends with Ctrl-C typed there."""
     main, terminal = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "sandbox", "--demo", "--port", "0"],
@@ -283,7 +283,8 @@ def test_the_demo_in_a_terminal() -> None:
     while b"Ctrl-C ends everything" not in shown:
         shown += os.read(main, 4096)
     [address] = re.findall(rb"Open (http://\S+) and buy", shown)
-    assert http.get(address.decode(), timeout=15).status_code == 200
+    pages = re.findall(rb"http://\S+/_sandbox/(?:openapi/)?(?=[,.])", shown)
+    assert [http.get(each.decode(), timeout=15).status_code for each in (address, *pages)] == [200, 200, 200]
     os.write(main, b"\x03")
     assert process.wait(timeout=15) == 0
     os.close(main)
