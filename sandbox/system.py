@@ -28,8 +28,8 @@ PATIENCE = 10
 patience now (a function's Timeout, Pocketsflow for its webhook) grows with it, or a ledger that is down would no longer
 be noticed in time to park a body."""
 
-
 STATUS_ROUTE = ("GET", "/orders/{orderId}")
+"""Its function has the environment that the functions' code wants to say what an order is."""
 
 
 @dataclass(frozen=True)

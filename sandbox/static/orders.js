@@ -143,8 +143,8 @@ function tick() {
 
 // --- One order --------------------------------------------------------------------------------------------------------
 
-function begin(key, ...top) {
-  shown = { key, steps: new Map(), records: new Map(), top: {}, fresh: true };
+function begin(key) {
+  shown = { key, steps: new Map(), records: new Map(), fresh: true };
   shown.way = element("ol", { class: "way", "aria-label": key === WITHOUT ? "What belongs to no order" : "The way of the order" });
   shown.rail = element("ol", { class: "rail", "aria-label": "At a glance" });
   shown.heading = element("h2", { tabindex: "-1", dir: "auto" });
