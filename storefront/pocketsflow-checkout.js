@@ -4,8 +4,8 @@
   if (P.checkout) return;
   P.api ||= (document.currentScript ?? document.querySelector("script[data-api]"))?.dataset.api;
   const texts = (P.texts = {
-    opening: "Opening the checkout…",
-    again: "The shop is slow to answer. Trying again…",
+    opening: "Opening the checkout...",
+    again: "The shop is slow to answer. Trying again...",
     later: "The shop is busy. Please try again in {} seconds.",
     offline: "You seem to be offline. Please try again.",
     no_answer: "The shop cannot be reached. Please try again.",
@@ -55,7 +55,7 @@
   const STORE = "pocketsflow-checkout";
   let known = {}; // where storage is refused
   const intents = (change, gone = null) => {
-    try { known = JSON.parse(localStorage[STORE]); } catch {}
+    try { known = JSON.parse(localStorage[STORE]) ?? known; } catch {}
     for (const intent in known) if (known[intent].orderId === gone || known[intent].until < Date.now()) delete known[intent];
     change?.(known);
     try { localStorage[STORE] = JSON.stringify(known); } catch {}
