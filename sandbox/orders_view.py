@@ -118,6 +118,9 @@ class _Seen:
 
     def __post_init__(self) -> None:
         self.orders = {_key(pk): item for pk, item in self.items.items() if _key(pk) in self.judged}
+        self.by_reference = {
+            each["reference"]: order_id for order_id, each in self.orders.items() if "reference" in each
+        }
         self.owners: dict[str, set[str]] = {}
         """Our order ids by Pocketsflow's."""
         for order_id, order in self.orders.items():
@@ -125,7 +128,11 @@ class _Seen:
                 self.owners.setdefault(theirs, set()).add(order_id)
 
     def of_delivery(self, delivery: Json) -> set[str]:
-        return self.owners.get(delivery["orderId"], set()) | (self.orders.keys() & _claimed(delivery["body"]))
+        return self.owners.get(delivery["orderId"], set()) | self.named_in(delivery["body"])
+
+    def named_in(self, body: str) -> set[str]:
+        """The order that a webhook's body names, by its id or by the shop's own number."""
+        return {self.by_reference.get(name, name) for name in _claimed(body)} & self.orders.keys()
 
     def of_event(self, event: Json) -> set[str]:
         detail = event["detail"] if isinstance(event["detail"], dict) else {}
@@ -215,7 +222,7 @@ def _without_order(seen: _Seen) -> list[Json]:
         kind, _, identity = pk.partition("#")
         if kind in ("sale", "subscription") and identity not in seen.owners:
             steps += _facts(item)
-        elif kind == "raw" and not (seen.orders.keys() & _claimed(item.get("body", ""))):
+        elif kind == "raw" and not seen.named_in(item.get("body", "")):
             steps += [_kept(item, number) for number in range(len(item.get("arrivals", [])))]
     return _sorted(steps)
 

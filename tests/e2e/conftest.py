@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,16 +15,7 @@ from playwright._impl._driver import compute_driver_executable
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from sandbox.template import ROOT
-
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+from tests.browser import chromium_path, launched
 
 
 @dataclass
@@ -128,22 +118,21 @@ def sandbox(shared_sandbox: Sandbox) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if path := shutil.which(name):
-            return path
+    if path := chromium_path():
+        return path
     pytest.skip("needs chromium")
 
 
 @pytest.fixture(scope="module")
 def browser(chromium: str) -> Iterator[Browser]:
-    """Not for the whole session: playwright's loop runs in this thread, and tests of other files have loops of their own."""
+    """Not for the whole session: playwright's loop runs in this thread, and tests of other files have their own."""
     driver = subprocess.run(
         (*compute_driver_executable()[:1], "--version"), capture_output=True, text=True, check=False
     )
     if driver.returncode != 0:
         pytest.skip(f"playwright's driver does not start: {driver.stderr.strip()}")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = launched(playwright, chromium)
         yield browser
         browser.close()
 

@@ -1,7 +1,6 @@
 """The developer's page of the sandbox: every order's way, live, whatever buyers write into it; and the API's viewer."""
 
 import json
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,12 +8,10 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from playwright._impl._driver import compute_driver_executable
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from sandbox.pocketsflow import API_KEY
 from sandbox.template import ROOT
-from tests.browser import launched
 from tests.e2e.conftest import Sandbox, http
 
 COURSE = "000000000000000000c0ffee"
@@ -213,19 +210,6 @@ def test_policy(sandbox: Sandbox, path: str) -> None:
 
 
 # --- In a browser -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser(chromium: str) -> Iterator[Browser]:
-    driver = subprocess.run(
-        (*compute_driver_executable()[:1], "--version"), capture_output=True, text=True, check=False
-    )
-    if driver.returncode != 0:
-        pytest.skip(f"playwright's driver does not start: {driver.stderr.strip()}")
-    with sync_playwright() as playwright:
-        browser = launched(playwright, chromium)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
