@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -1011,3 +1012,48 @@ if ((await status("x")).status === "payed") console.log();
 Pocketsflow.texts.paid = "Paid";
 """
     assert errors(wrong) == ["2", "3", "4", "5", "6"]
+
+
+def test_the_snippets_of_the_docs(sandbox: Sandbox, stub: Stub, page: Page) -> None:
+    """The tags of docs/browser.md, copied into a page as they are, buy and say what became of it."""
+    html = re.findall(r"```html\n(.*?)```", (ROOT / "docs/browser.md").read_text(), re.DOTALL)
+    [texts] = re.findall(r"```js\n(.*?)```", (ROOT / "docs/browser.md").read_text(), re.DOTALL)
+    assert len(html) == 3
+    stub.files["page.js"] = texts
+    stub.states = {"ord_1": "paid"}
+    stub.head = '<meta charset="utf-8"><script src="/page.js"></script>'
+    for button in (html[0], html[0].splitlines()[0] + html[2]):
+        stub.body = (button + html[1]).replace("http://localhost:8001", "{api}")
+        visit(page, stub, "/?order_id=ord_1")
+        expect(page.get_by_role("heading")).to_have_text("Bezahlt")
+        page.get_by_role("button", name="Buy").click()
+        paying(page, stub)
+    assert stub.asked[1].content["sku"] == "course"
+
+
+def test_what_the_docs_name() -> None:
+    """Every attribute, part, text and state that docs/browser.md names is the script's, and none of the script's is missing."""
+    script, docs = SCRIPT.read_text(), (ROOT / "docs/browser.md").read_text()
+    parts = {f"data-pf-{name}" for name in re.findall(r'put\("(\w+)"', script)}
+    read = {"data-pf-sku", "data-pf-message", "data-pf-kind", "data-pf-metadata", *parts}
+    passed = {"data-pf-email", "data-pf-discount", "data-pf-success-url", "data-pf-cancel-url"}
+    assert set(re.findall(r"data-pf-[a-z-]+", docs)) == read | passed
+    states = re.findall(r"^    (\w+): \[", script, re.MULTILINE)
+    table = docs.partition("| `status` |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(\w+)`", table)) == set(states)
+
+
+def test_the_integrity_that_the_build_prints(page: Page, stub: Stub) -> None:
+    """A tag with the attribute that `make build` prints is accepted by the browser; with another it is not."""
+    [recipe] = re.findall(r"^\t@(python -c .*integrity.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    told = subprocess.run(
+        ["bash", "-c", recipe], cwd=ROOT, capture_output=True, text=True, check=True, timeout=30,
+        env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+    ).stdout  # fmt: skip
+    [integrity] = re.findall(r'integrity="sha384-[A-Za-z0-9+/=]{64}"', told)
+    stub.head = TAG.replace("async", f"async {integrity}")
+    visit(page, stub)
+    stub.head = TAG.replace("async", f"async {integrity.replace('sha384-', 'sha384-AAAA')}")
+    page.goto(stub.site.url)
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("window.Pocketsflow?.checkout ?? null") is None
