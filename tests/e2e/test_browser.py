@@ -140,7 +140,7 @@ def test_the_policy_and_the_way_behind(sandbox: Sandbox, page: Page) -> None:
         assert "localhost:8001" not in page.content()
 
 
-# --- How it looks ------------------------------------------------------------------------------------------------------
+# --- How it looks -----------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["light", "dark"])
@@ -159,7 +159,7 @@ def seen(browser: Browser, scheme: str, request: pytest.FixtureRequest) -> Itera
 
 
 def look(page: Page, name: str, scheme: str) -> None:
-    """Nothing for axe to find, nothing that moved by itself, nothing wider than the window; and a picture to look at."""
+    """Nothing for axe to find, nothing that moved by itself, nothing wider than the window; a picture to look at."""
     page.evaluate("document.fonts.ready")
     width = page.viewport_size["width"]  # type: ignore[index]
     page.screenshot(path=ROOT / "artifacts" / f"{name}-{width}-{scheme}.png", full_page=True)

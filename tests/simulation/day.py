@@ -36,7 +36,7 @@ from tests.world import ELSEWHERE, PRODUCTS, World, world
 START = datetime(2026, 11, 23, tzinfo=worlds.UTC)
 COURSE, MEMBERSHIP = PRODUCTS["course"], PRODUCTS["membership"]
 POLLS_UNTIL = {"paid", "partially_refunded", "refunded", "mismatched"}
-"""Statuses with which storefront/status.js stops."""
+"""Statuses with which storefront/pocketsflow-checkout.js stops."""
 HOUR = 3600.0
 
 
@@ -158,7 +158,7 @@ class Day:
         return self.world.pay(session, product_id)
 
     def _poll(self, order_id: str) -> None:
-        """storefront/status.js."""
+        """storefront/pocketsflow-checkout.js."""
         if self.random.random() > self.plan.polling:
             return
         wait, end = 1.0, self.engine.clock.now + timedelta(minutes=2)

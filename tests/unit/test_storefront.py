@@ -11,7 +11,7 @@ PRODUCTS = json.loads((ROOT / "functions/catalogue.json").read_text())["products
 
 
 def test_the_cards_are_the_catalogue() -> None:
-    """Each product has one card with its name, its price and its sku, in the form as on the button, and there is no other."""
+    """Each product has one card with its name, its price and its sku, in the form as on the button; no other has."""
     cards = PAGE.split("<article")[1:]
     shown = {}
     for card in cards:
