@@ -1012,7 +1012,7 @@ def test_types(tmp_path: Path) -> None:
     right = """import pocketsflow, { checkout, onStatus, PocketsflowError } from "./pocketsflow-checkout.mjs";
 pocketsflow.api = "https://api.example";
 Pocketsflow.texts.paid = ["Bezahlt", "Danke."];
-const { orderId, url } = await checkout({ sku: "course", email: "b@example.com", metadata: { a: "7" }, redirect: false });
+const { orderId, url } = await checkout({ sku: "course", email: "b@b.example", metadata: { a: "7" }, redirect: false });
 const stop: () => void = onStatus(orderId, ({ status, failing }) => { if (status === "paid" && !failing) open(url); });
 try { await Pocketsflow.checkout({ productId: "000000000000000000c0ffee" }); } catch (error) {
   if (error instanceof PocketsflowError) console.log(error.code, error.retryAfter);
