@@ -46,7 +46,7 @@ lock: .venv/dev.ready
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
 	$(if $(findstring functions,$(name)),,-c functions/requirements.txt) $(name).in -o $(name).txt &&) true
 
-.venv/sandbox.ready .venv/dev.ready: .venv/%.ready: requirements/%.txt
+.venv/sandbox.ready .venv/dev.ready: .venv/%.ready: requirements/%.txt ops/pf
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("needs Python 3.11 or newer; try: make PYTHON=python3.13 $(MAKECMDGOALS)")'
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv .venv
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $<

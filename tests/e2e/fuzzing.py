@@ -6,7 +6,7 @@ from typing import Any
 import schemathesis
 from schemathesis.core.parameters import ParameterLocation
 
-WEBHOOK_SECRET = "whsec_sandbox"
+from sandbox.pocketsflow import WEBHOOK_SECRET
 
 
 def _signed(request: Any) -> Any:
