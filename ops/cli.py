@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 not done, 2 the command is wrong, 75 not done now, or nobo
 import functools
 import json
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 import click
 from botocore.exceptions import (
@@ -89,6 +90,8 @@ def pf(
         raise click.UsageError("--sandbox has no --stack, --region or --profile")
     if aws_url and not sandbox:
         raise click.UsageError("--aws-url needs --sandbox")
+    if aws_url and not _is_address(aws_url):
+        raise click.BadParameter("must be like http://127.0.0.1:8003", param_hint="--aws-url")
     # Found when a command wants it: `pf key --help` needs no AWS.
     ctx.obj = functools.cache(
         lambda: (
@@ -97,6 +100,14 @@ def pf(
             else stack.find(stack_name or stack.configured_name(), stage, region, profile)
         )
     )
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def tell(text: str) -> None:

@@ -283,10 +283,18 @@ def test_names(command: str, name: str) -> None:
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("words", [("--aws-url", "http://127.0.0.1:9"), ("--sandbox", "--stack", "mine")])
-def test_options_that_do_not_go_together(words: tuple[str, ...]) -> None:
-    """Exit code 2."""
-    assert run(*words, "key", "list").exit_code == 2
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--aws-url", "http://127.0.0.1:9"),
+        ("--sandbox", "--stack", "mine"),
+        *(("--sandbox", "--aws-url", url) for url in ("foo", "http://", "http://127.0.0.1:99999", "ftp://127.0.0.1")),
+    ],
+)
+def test_options_that_are_wrong_or_do_not_go_together(words: tuple[str, ...]) -> None:
+    """Exit code 2, and no traceback."""
+    result = run(*words, "key", "list")
+    assert (result.exit_code, type(result.exception)) == (2, SystemExit)
 
 
 def test_a_name_that_is_taken_and_one_that_is_not_there(stack: Aws) -> None:

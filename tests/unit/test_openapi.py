@@ -338,7 +338,7 @@ def test_a_body_is_valid_where_the_reader_takes_it(route: str) -> None:
     """And nowhere else: right and wrong values of every field, in any company."""
     media = OPERATIONS[route].content["requestBody"]["content"][JSON]
     known = deref(media["schema"])["properties"]
-    # The path's reference is the reader's own; what a body says beside it is another test's.
+    # Registration's reference is in the path.
     values = {
         name: some for name, some in VALUES.items() if (route, name) != ("PUT /server/orders/{reference}", "reference")
     }
@@ -352,6 +352,14 @@ def test_a_body_is_valid_where_the_reader_takes_it(route: str) -> None:
         assert (said == []) == isinstance(taken, CheckoutRequest), (said, taken)
 
     same()
+
+
+@pytest.mark.xfail(reason="checkout_request.read_registration drops it in silence")
+def test_a_registration_has_no_reference_in_its_body() -> None:
+    """One reference in the path and another in the body is a slip, which the caller is told of."""
+    assert not isinstance(
+        accepted("PUT /server/orders/{reference}", JSON, {"sku": "course", "reference": "A-2"}), CheckoutRequest
+    )
 
 
 def test_a_form_is_valid_where_the_reader_takes_it() -> None:
