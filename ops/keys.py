@@ -145,7 +145,10 @@ def _checked(_ctx: click.Context, _parameter: click.Parameter, name: str) -> str
 
 @click.group()
 def key() -> None:
-    """Keys for your own server, which may then call POST /server/checkout and PUT /server/orders/{reference}."""
+    """Keys for your own server.
+
+    With one it may call POST /server/checkout and PUT /server/orders/{reference}.
+    """
 
 
 @key.command()
@@ -153,7 +156,10 @@ def key() -> None:
 @json_option
 @click.pass_obj
 def create(stack: Callable[[], Stack], name: str, as_json: bool) -> None:
-    """Makes the key NAME and prints its token, this once: only its SHA-256 is kept."""
+    """Makes the key NAME and prints its token.
+
+    This once: only its SHA-256 is kept.
+    """
     token, made = Keys(stack()).create(name, datetime.now(UTC))
     if as_json:
         print_json({**made.shown(), "token": token})
