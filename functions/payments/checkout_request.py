@@ -20,7 +20,7 @@ RESERVED_METADATA = ("external_order_id", "pocketsflow_")
 _ORDERED = {"sku", "productId", "customerEmail", "metadata"}
 _FIELDS = _ORDERED | {"discountCode", "successUrl", "cancelUrl"}
 _PRODUCT_ID = re.compile(r"[0-9a-fA-F]{24}")
-_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f]{1,64}@[^\s@\x00-\x1f\x7f]{1,189}")
+_EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f-\x9f]{1,64}@[^\s@\x00-\x1f\x7f-\x9f]{1,189}")
 _DISCOUNT_CODE = re.compile(r"[!-~]([ -~]{0,62}[!-~])?")
 _CHALLENGE_TOKEN = re.compile(r"[!-~]{1,2048}")
 
@@ -102,6 +102,8 @@ def read_registration(body: bytes, rules: Rules, *, reference: str) -> CheckoutR
     content = _parsed(body)
     if isinstance(content, list):
         return content
+    if "reference" in content:
+        return [_error("reference", "belongs into the path alone")]
     return _request({**content, "reference": reference}, rules, _ORDERED | {"reference"}, returns=False)
 
 
