@@ -594,9 +594,7 @@ def test_an_event_tells_the_page(stub: Stub, page: Page) -> None:
     """pf-error comes from the button and bubbles, so that a page can renew its challenge."""
     stub.at_first = [problem(403, "challenge_failed")]
     visit(page, stub)
-    page.evaluate(
-        "document.addEventListener('pf-error', ({ target, detail }) => { window.told = target.localName + detail.code; })"
-    )
+    page.evaluate("document.addEventListener('pf-error', (e) => { window.told = e.target.localName + e.detail.code; })")
     page.get_by_role("button").click()
     page.wait_for_function("() => window.told === 'buttonchallenge_failed'")
 
