@@ -369,3 +369,30 @@ def _four_free_ports() -> int:
             for probe in sockets:
                 probe.close()
     raise AssertionError("no four free ports in a row")
+
+
+def test_parameters_of_the_template() -> None:
+    """A limit and a challenge by parameter, end to end: the stand-in's token opens a checkout once, and the fourth from
+    one address is too many; one that the template does not have ends the start."""
+    running = start("--port", "0", "--parameter", "CheckoutsPerAddress=3", "--parameter", "Challenge=turnstile")
+    try:
+        codes = [
+            running.checkout({"sku": "course", **token}).json().get("code", "created")
+            for token in (
+                {},
+                {"challengeToken": "solved-1"},
+                {"challengeToken": "solved-1"},
+                {"challengeToken": "solved-2"},
+            )
+        ]
+        assert codes == ["challenge_failed", "created", "challenge_failed", "too_many_checkouts"]
+    finally:
+        assert running.end() == 0
+    for wrong, says in (("Nothing=1", "the template has no parameter Nothing"), ("Nothing", "must be NAME=VALUE")):
+        told = subprocess.run(
+            [sys.executable, "-m", "sandbox", "--port", "0", "--parameter", wrong],
+            cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, env=shell(),
+        )  # fmt: skip
+        assert told.returncode in (1, 2)
+        assert says in told.stderr
+        assert "Traceback" not in told.stderr
