@@ -30,7 +30,7 @@ def _checkout(event: http.Event, now: datetime) -> http.Answer:
     with opening.before_the_session():
         api_key = opening.api_key(now)
         _limit(event, api_key, now)
-        _challenge(request, event, now)
+        _challenge(request, key, now)
     return opening.open_checkout(event, request, opening.new_order(request, now), key, api_key=api_key, now=now)
 
 
@@ -54,11 +54,11 @@ def _limit(event: http.Event, api_key: str, now: datetime) -> None:
         raise opening.Refused("too_many_checkouts", 429, detail, retry_after=wait)
 
 
-def _challenge(request: checkout_request.CheckoutRequest, event: http.Event, now: datetime) -> None:
+def _challenge(request: checkout_request.CheckoutRequest, key: str | None, now: datetime) -> None:
     if not challenge.URL:
         return
     try:
-        is_solved = challenge.is_solved(request.challenge_token, http.header(event, "idempotency-key").lower(), now)
+        is_solved = challenge.is_solved(request.challenge_token, key, now)
     except challenge.NoSecret:
         raise opening.Misconfigured("challenge_secret_missing") from None
     except challenge.Unavailable:

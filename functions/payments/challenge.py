@@ -6,6 +6,7 @@ Turnstile (developers.cloudflare.com/turnstile/get-started/server-side-validatio
 
 import os
 from datetime import datetime
+from uuid import UUID
 
 from payments import aws, outbound, secrets, strictjson
 
@@ -27,16 +28,16 @@ class Unavailable(Exception):
     """Nobody said whether it is solved. Answer 5xx: without an answer nobody passes."""
 
 
-def is_solved(token: str | None, idempotency_key: str, now: datetime) -> bool:
-    """Asks once. A token passes once; the same request sent again passes again where the verifier knows
-    `idempotency_key`, as Turnstile does. Raises NoSecret and Unavailable."""
+def is_solved(token: str | None, key: str | None, now: datetime) -> bool:
+    """Asks once. A token passes once; the same request sent again passes again where the verifier knows a key of it, as
+    Turnstile does: `key` (hexadecimal, 32 digits or more) must be of one order. Raises NoSecret and Unavailable."""
     if token is None:
         return False
     form = {"secret": _secret(now), "response": token}
     if aws.time_left() < SECONDS:
         raise Unavailable
-    if idempotency_key:
-        form["idempotency_key"] = idempotency_key
+    if key:
+        form["idempotency_key"] = str(UUID(key[:32]))
     try:
         response, content = outbound.send(_http, "POST", URL, SECONDS, _MAX_ANSWER, data=form)
         verdict = strictjson.parse(content)
@@ -50,8 +51,8 @@ def is_solved(token: str | None, idempotency_key: str, now: datetime) -> bool:
     return verdict["success"] is True and response.status_code == 200
 
 
-_OURS = {"missing-input-secret", "invalid-input-secret", "sitekey-secret-mismatch"}
-"""What the verifier says of a secret that is not its own."""
+_OURS = {"missing-input-secret", "invalid-input-secret"}
+"""What the verifier says of a secret that is none. That it is another widget's, a stranger's token can make it say."""
 
 
 def _codes(verdict: dict[str, object]) -> list[str]:

@@ -22,7 +22,7 @@ _FIELDS = _ORDERED | {"discountCode", "successUrl", "cancelUrl"}
 _PRODUCT_ID = re.compile(r"[0-9a-fA-F]{24}")
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f-\x9f]{1,64}@[^\s@\x00-\x1f\x7f-\x9f]{1,189}")
 _DISCOUNT_CODE = re.compile(r"[!-~]([ -~]{0,62}[!-~])?")
-_CHALLENGE_TOKEN = re.compile(r"[!-~]{1,2048}")
+_CHALLENGE_TOKEN = re.compile(r"[!-~]{1,8192}")  # hCaptcha's have thousands
 
 Errors = list[dict[str, str]]
 

@@ -239,7 +239,7 @@ def _subscription(
 
 def _external_order_id(content: dict[str, Any]) -> object:
     """Of the metadata that comes back nothing else decides: the buyer may have written it."""
-    return fields.obj(content, "metadata").get("external_order_id")
+    return fields.external_order_id(fields.obj(content, "metadata"))
 
 
 def _store_id(content: dict[str, Any]) -> str | None:

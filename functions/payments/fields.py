@@ -44,13 +44,22 @@ def is_unfit(identity: str) -> bool:
     return identity.startswith(_HASHED)
 
 
+def external_order_id(metadata: dict[str, Any]) -> object:
+    """What a sale's metadata says of whose it is. A stack's checkout names an order by its id: beside a store, what is
+    none of this stage is another stage's, and no number of the shop's."""
+    named = metadata.get("external_order_id")
+    return named if "pocketsflow_store" not in metadata or our_order_id(named) else None
+
+
 def our_order_id(value: object) -> str | None:
     """A value that has the shape of this stage's order ids."""
     return value if isinstance(value, str) and orders.is_id(value) else None
 
 
 def order_reference(value: object) -> str | None:
-    """A value that has the shape of the shop's own number of an order."""
+    """A value that has the shape of the shop's own number of an order, be it written as a number."""
+    if isinstance(value, Decimal) and value.is_finite() and 0 <= value < _MAX_AMOUNT and value == int(value):
+        return str(int(value))
     return value if isinstance(value, str) and orders.REFERENCE.fullmatch(value) else None
 
 

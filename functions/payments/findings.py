@@ -397,7 +397,8 @@ class Findings:
         order_id = change.order_id or _claimant(subscriber, item)
         if order_id is None and "order_id" not in item and (not is_same or "claimed_by" in item):
             order_id = self._named(subscriber, f"subscription#{change.id}")
-        is_new_sale = order_id is not None and "order_id" not in item and change.state not in ("ended", "past_due")
+        was_paid = change.state not in ("ended", "past_due") or item.get("payments", 0) > 0
+        is_new_sale = order_id is not None and "order_id" not in item and was_paid
         if is_same and not is_new_sale:
             return "known"
         if self._dry:

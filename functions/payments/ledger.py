@@ -220,7 +220,7 @@ def _take_over(order_id: str, now: datetime, *, renews: bool) -> Opening:
     write: Any = {
         "TableName": TABLE,
         "Key": key(f"order#{order_id}"),
-        "UpdateExpression": "SET attempted_at = :now REMOVE checkout_error",
+        "UpdateExpression": "SET attempted_at = :now REMOVE checkout_error, session_id, checkout_url",
         "ConditionExpression": "attribute_exists(created_at) AND attribute_not_exists(session_id)"
         " AND (attribute_exists(checkout_error) OR attempted_at <= :abandoned)",
         "ExpressionAttributeValues": {":now": {"S": timestamp(now)}, ":abandoned": {"S": timestamp(now - LOCK)}},

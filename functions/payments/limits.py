@@ -36,7 +36,10 @@ def count_checkout(address: str, secret: str, most: int, now: datetime) -> int |
 
 def _network(address: str) -> str:
     """Who has one IPv6 address has all of its /64."""
-    found = ipaddress.ip_address(address)
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:  # the gateway gives none: then it is an address all the same
+        return address
     if found.version == 4:
         return str(found)
     mapped = found.ipv4_mapped

@@ -182,7 +182,7 @@ def register(event: http.Event, fingerprint: str, order: ledger.Order, now: date
         case ledger.InProgress(retry_after):
             raise Refused("in_progress", 409, "The same request is being answered.", retry_after=retry_after)
         case ledger.Registered(order_id, is_new):
-            count("OrderRegistered")
+            count("OrderRegistered" if is_new else "CheckoutReplayed")
             logger.info("order_registered" if is_new else "order_known", extra={"order_id": order_id})
             content = {"orderId": order_id, "reference": order.reference, "statusUrl": status_url(event, order_id)}
             return http.answer(201 if is_new else 200, content)

@@ -222,7 +222,7 @@ def _order_id(row: dict[str, Any], metadata: dict[str, Any]) -> str | None:
 
 
 def _reference(metadata: dict[str, Any]) -> str | None:
-    return fields.order_reference(metadata.get("external_order_id"))
+    return fields.order_reference(fields.external_order_id(metadata))
 
 
 def _test_mode(row: dict[str, Any]) -> bool | None:

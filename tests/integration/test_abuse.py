@@ -74,6 +74,13 @@ def test_a_whole_network_of_ipv6_is_one_address(shop: World) -> None:
 
 
 @pytest.mark.usefixtures("three")
+@pytest.mark.parametrize("address", ["", "unknown", "192.0.2.1:80", "fe80::1%eth0", "::"])
+def test_an_address_that_is_none(shop: World, address: str) -> None:
+    """It counts as one, and breaks nothing."""
+    assert [status(address=address) for _ in range(4)] == [201, 201, 201, 429]
+
+
+@pytest.mark.usefixtures("three")
 def test_what_forges_an_address(shop: World) -> None:
     """Only what the gateway saw counts, no header."""
     for number in range(5):
@@ -177,7 +184,30 @@ def test_the_same_request_again_needs_no_new_challenge(shop: World, door: Door) 
     assert len(shop.account.sessions) == 1
 
 
-@pytest.mark.parametrize("token", [None, "made-up", "x" * 2_048])
+def test_one_token_and_one_key_under_many_origins(shop: World, door: Door) -> None:
+    """The key by which the verifier knows a request again is of one order: other origins' orders need other tokens."""
+    body = json.dumps({"sku": "course", "challengeToken": "solved-1"}).encode()
+    found = [
+        checkout.handler(
+            http_event(
+                "POST /checkout", body, content_type="application/json", idempotency_key=KEY,
+                origin=f"https://{name}.example",
+            ),
+            Context(9),
+        )["statusCode"]
+        for name in ("a", "b", "a", "c")
+    ]  # fmt: skip
+    assert found == [201, 403, 201, 403]
+    assert len(shop.account.sessions) == 1
+
+
+def test_a_token_of_another_widget(shop: World, door: Door) -> None:
+    """A stranger may bring one, and sets off no alarm by it."""
+    door.answer = says(200, {"success": False, "error-codes": ["sitekey-secret-mismatch"]})
+    assert answered(ask(challengeToken="solved-1"))[1]["code"] == "challenge_failed"
+
+
+@pytest.mark.parametrize("token", [None, "made-up", "x" * 8_192])
 def test_without_a_solved_challenge_nothing_happens(shop: World, door: Door, token: str | None) -> None:
     """403, no order, no session; where there is no token nobody is asked."""
     before = {pk for pk in shop.stack.items() if not pk.startswith("limit#")}
@@ -187,7 +217,7 @@ def test_without_a_solved_challenge_nothing_happens(shop: World, door: Door, tok
     assert len(door.asked) == (0 if token is None else 1)
 
 
-@pytest.mark.parametrize("token", ["", " ", "a b", "x" * 2_049, "ä", 7, {"a": 1}])
+@pytest.mark.parametrize("token", ["", " ", "a b", "x" * 8_193, "ä", 7, {"a": 1}])
 def test_what_is_no_token(shop: World, door: Door, token: Any) -> None:
     """It is refused as a field, and goes nowhere."""
     found, problem = answered(ask(challengeToken=token))

@@ -166,6 +166,18 @@ def test_a_session_that_is_a_day_old_is_made_again_for_the_same_order(shop: Worl
     assert shop.deliver() == ["settled", "second_payment"]
 
 
+def test_a_new_session_that_failed_is_made_later(shop: World) -> None:
+    """Pocketsflow failed when the old session was to be replaced: the next request makes it, and is not answered with
+    the old one."""
+    _, first = ask(shop, reference="1043")
+    shop.clock.passes(hours=25)
+    shop.answers["POST /checkout/sessions"] = lambda _: (500, {})
+    assert ask(shop, reference="1043")[1]["code"] == "pocketsflow_failed"
+    shop.answers.clear()
+    status, again = ask(shop, reference="1043")
+    assert (status, again["orderId"], again["sessionId"] != first["sessionId"]) == (201, first["orderId"], True)
+
+
 def test_a_failed_checkout_is_taken_over_by_its_reference(shop: World) -> None:
     """Pocketsflow failed: the same request makes the session for the same order."""
     shop.answers["POST /checkout/sessions"] = lambda _: (500, {})
@@ -219,6 +231,42 @@ def test_an_order_of_another_server_s_session_settles(shop: World) -> None:
     assert webhook_says(refunded("1043", payment, amount=49.00)) == "recorded"
     assert shop.status(made["orderId"]) == "refunded"
     assert shop.later() == {"confirmed": 1}
+
+
+def test_a_number_may_be_written_as_one(shop: World) -> None:
+    """`1043` in a session's metadata is the order `1043`, as text or as a number; what is no whole number is none."""
+    _, made = register(shop, "1043")
+    for number in (10.43, True, -1043, 1e300, [1043]):
+        assert webhook_says({**paid(None, "other", COURSE), "metadata": {"external_order_id": number}}) != "settled"
+    assert webhook_says({**paid(None, "sale1", COURSE), "metadata": {"external_order_id": 1043}}) == "settled"
+    assert shop.status(made["orderId"]) == "paid"
+
+
+def test_a_sale_of_another_stack_under_the_same_number(shop: World) -> None:
+    """Beside another stack's store a number is no number of this shop: neither by webhook nor by the API."""
+    _, made = register(shop, "1043")
+    shop.sell_elsewhere(COURSE, {"external_order_id": "1043", "pocketsflow_store": "another stack's"})
+    assert shop.deliver() == ["unmatched"]
+    shop.flow()
+    assert shop.later() == {"foreign": 1}
+    assert shop.status(made["orderId"]) == "pending"
+
+
+def test_a_lookup_that_meets_the_registration(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB refuses a write to what a transaction is writing: it is tried again, and the payment settles at once."""
+    register(shop, "1043")
+    update, conflicts = references.client.update_item, [1, 1]
+
+    def meets(**write: Any) -> Any:
+        if conflicts:
+            conflicts.pop()
+            refused: Any = {"Error": {"Code": "TransactionConflictException"}, "ResponseMetadata": {"RetryAttempts": 0}}
+            raise references.client.exceptions.TransactionConflictException(refused, "UpdateItem")
+        return update(**write)
+
+    monkeypatch.setattr(references.client, "update_item", meets)
+    assert webhook_says(paid("1043", "sale1", COURSE)) == "settled"
+    assert conflicts == []
 
 
 def test_another_product_under_a_reference_is_mismatched(shop: World) -> None:
@@ -302,6 +350,26 @@ def test_a_subscription_under_a_reference_settles(shop: World) -> None:
         each for each in shop.published if each["type"] == "subscription.changed" and each["reference"] == "1044"
     ]
     assert [each["order_id"] for each in started] == [late["orderId"]]
+
+
+@pytest.mark.parametrize("paid_before", [True, False])
+def test_a_subscription_that_ended_before_it_was_registered(shop: World, paid_before: bool) -> None:
+    """It was paid, as the list of payments has shown: its order is paid. Where no payment was ever seen, it is not."""
+    subscription = sold_by_guide(shop, "1043", MEMBERSHIP)
+    shop.deliver()
+    shop.flow()
+    if paid_before:
+        shop.later()
+    else:
+        shop.account.payments.clear()
+    shop.account.advance(subscription, "cancel")
+    shop.deliver()
+    shop.flow()
+    _, late = register(shop, "1043", sku="membership")
+    shop.flow()
+    shop.clock.passes(hours=1)
+    shop.reconcile("hours")
+    assert shop.status(late["orderId"]) == ("paid" if paid_before else "pending")
 
 
 def test_two_orders_never_share_a_reference(shop: World) -> None:

@@ -316,7 +316,7 @@ VALUES: dict[str, list[Any]] = {
         "a", [], {"external_order_id": "x"}, {"external_order_idx": "x"}, {"pocketsflow_": "x"}, {"pocketsflow": "x"},
         *({str(number): "" for number in range(most)} for most in (20, 21)), {"a": "\0"}, {"\0": "a"}, {"ü😀": "ü😀\n"},
     ],
-    "challengeToken": ["x", "x" * 2048, "x" * 2049, "", "x y", "x\n"],
+    "challengeToken": ["x", "x" * 8192, "x" * 8193, "", "x y", "x\n"],
     "reference": ["A-1", "ord_1", "ORD_1", "-1", "a" * 64, "a" * 65, "a/b", "a\n", ""],
     "other": ["x", 0, {}],
 }  # fmt: skip

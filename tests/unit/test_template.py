@@ -1134,6 +1134,20 @@ def test_preflight_runs_again_for_other_code_and_other_addresses():
     assert {"AllowedOrigins", "SuccessUrl", "CancelUrl"} <= set(strings(properties("Preflight")["Addresses"]))
 
 
+def test_a_challenge_has_a_verifier():
+    """CloudFormation looks into the map for every value, also under a condition that does not hold; who verifies is
+    written here, and no parameter can name another."""
+    verifiers = SOURCE["Mappings"]["Verifiers"]
+    assert PARAMETERS["Challenge"]["AllowedValues"] == list(verifiers)
+    assert PARAMETERS["Challenge"]["Default"] == "off"
+    urls = {name: found["Url"] for name, found in verifiers.items()}
+    assert urls.pop("off") == "-"
+    assert all(url.startswith("https://") and url.endswith("/siteverify") for url in urls.values())
+    for choice, url in {"off": "", **urls}.items():
+        function = resolved("AWS::Serverless::Function", Challenge=choice)["CheckoutFunction"]
+        assert function["Environment"]["Variables"]["CHALLENGE_URL"] == url
+
+
 def test_preflight_fails_in_time():
     """CloudFormation waits for longer than the function runs, but not for an hour."""
     preflight = properties("Preflight")
