@@ -1,8 +1,8 @@
 // docs/browser.md
 (() => {
   const P = (window.Pocketsflow ||= {});
-  if (P.checkout) return;
   P.api ||= (document.currentScript ?? document.querySelector("script[data-api]"))?.dataset.api;
+  if (P.checkout) return;
   const texts = (P.texts = {
     opening: "Opening the checkout...",
     again: "The shop is slow to answer. Trying again...",
@@ -22,10 +22,10 @@
     paid: ["Paid", "Thank you. The payment for this order is confirmed."],
     partially_refunded: ["Partly refunded", "A part of the payment for this order was refunded."],
     refunded: ["Refunded", "The payment for this order was refunded."],
-    disputed: ["Payment in dispute", "The payment for this order was disputed. The bank decides."],
+    disputed: ["Payment in dispute", "The payment for this order was disputed."],
     mismatched: ["This order needs a person", "A payment was recorded that does not fit this order, which does not count as paid. Please contact the seller."],
-    not_found: ["Order not found", "The shop has no order with this number. If you have paid, please contact the seller."],
-    no_order: ["No order to show", "This page was given no order number. If you have paid, that changes nothing about your order."],
+    not_found: ["Order not found", "If you have paid, please contact the seller."],
+    no_order: ["No order to show", "If you have paid, that changes nothing about your order."],
     unknown: ["Order recorded", "This page has no words for its state. Please contact the seller."],
     timeout: ["Not confirmed yet", "If you have paid, do not pay again: a payment reported later is still recorded. If nothing follows, please contact the seller."],
     unreachable: ["No answer from the shop", "That changes nothing about your order. If you have paid, do not pay again."],
@@ -34,7 +34,7 @@
 
   const PocketsflowError = (P.PocketsflowError = class extends Error {
     constructor(kind, { code, http, retryAfter }) {
-      super(`${texts[texts[code]?.replace ? code : kind].replace("{}", retryAfter || code)} ${texts.safe}`);
+      super(`${texts[texts[code]?.replace ? code : kind].replace("{}", retryAfter || code)} ${kind === "no_answer" ? "" : texts.safe}`);
       Object.assign(this, { code, status: http, retryAfter });
     }
   });
@@ -45,20 +45,22 @@
       const response = await fetch(P.api.replace(/\/$/, "") + path, { credentials: "omit", signal: AbortSignal.timeout(1e4), ...init });
       answer.http = response.status;
       answer.code = "http_" + response.status;
-      answer.retryAfter = +response.headers.get("Retry-After");
+      answer.retryAfter = Math.max(0, response.headers.get("Retry-After"));
       Object.assign(answer, await response.json());
     } catch {}
     return answer;
   };
 
-  // {intent: {key, orderId, until}}, of all tabs
   const STORE = "pocketsflow-checkout";
   let known = {}; // where storage is refused
   const intents = (change, gone = null) => {
-    try { known = JSON.parse(localStorage[STORE]) ?? known; } catch {}
-    for (const intent in known) if (known[intent].orderId === gone || known[intent].until < Date.now()) delete known[intent];
+    try { known = { ...JSON.parse(localStorage[STORE]) }; } catch {}
+    for (const intent in known) if (known[intent]?.orderId === gone || !(known[intent]?.until > Date.now())) delete known[intent];
     change?.(known);
-    try { localStorage[STORE] = JSON.stringify(known); } catch {}
+    try {
+      delete localStorage[STORE];
+      localStorage[STORE] = JSON.stringify(known);
+    } catch {}
     return known;
   };
 
@@ -66,18 +68,19 @@
     fields.customerEmail ||= email;
     fields.discountCode ||= discount;
     for (const name in fields) fields[name] ||= undefined;
+    fields.metadata ??= {};
     const intent = JSON.stringify([P.api, fields], Object.keys({ ...fields, ...fields.metadata }).sort());
     const take = async () => {
       const orderId = intents()[intent]?.orderId;
       if (orderId) await P.status(orderId).catch(() => {}); // forgets it unless pending
       return intents((all) => { all[intent] ??= { key: crypto.randomUUID(), until: Date.now() + 36e5 }; })[intent].key;
     };
-    for (let wait = 1, waited = 0, failed = 0; ; wait *= 2) {
-      const key = await (navigator.locks?.request(STORE, { signal: AbortSignal.timeout(1e4) }, take).catch(take) ?? take());
+    for (let key, wait = 1, waited = 0, failed = 0; ; wait *= 2) {
+      key ??= await (navigator.locks?.request(STORE, { signal: AbortSignal.timeout(1e4) }, take).catch(take) ?? take());
       const answer = await call("/checkout", {
         method: "POST",
         headers: { "Content-Type": "application/json", "Idempotency-Key": key },
-        body: JSON.stringify({ ...fields, challengeToken }),
+        body: JSON.stringify({ ...fields, challengeToken: challengeToken || undefined }),
       });
       const { http, code, retryAfter, orderId, sessionId, url, statusUrl } = answer;
       if (/^https:|^http:\/\/(localhost|127\.0\.0\.1)[:/]/.test(url)) {
@@ -85,7 +88,7 @@
         if (redirect) location.assign(url);
         return { orderId, sessionId, url, statusUrl };
       }
-      if (code === "idempotency_key_reused") intents((all) => delete all[intent]);
+      if (code === "idempotency_key_reused") key = intents((all) => delete all[intent]) && null;
       const busy = /409|429/.test(http), refused = !busy && /^4/.test(http), pause = retryAfter || wait;
       waited += pause;
       if (waited > 30 || refused || code === "offline" || (!busy && ++failed > 2)) {
@@ -131,18 +134,18 @@
   const live = (element) => Object.assign(element, { role: "status", ariaLive: "polite", ariaAtomic: "true" });
 
   let free; // ends a purchase
-  addEventListener("pageshow", ({ persisted }) => persisted && free?.()); // bfcache
+  addEventListener("pageshow", ({ persisted }) => persisted && free?.());
   document.addEventListener("click", async (event) => {
-    const button = event.target.closest?.("[data-pf-sku]"), form = button?.closest("form");
+    const button = event.target.closest?.("[data-pf-sku]"), form = button?.form ?? button?.closest("form");
     if (!button || event.defaultPrevented) return;
     event.preventDefault();
-    if (button.ariaDisabled || (form && !form.reportValidity())) return;
+    if (button.matches(":disabled,[aria-disabled=true]") || (form && !form.noValidate && !form.reportValidity())) return;
     free?.();
     const near = (name) => button.closest(`:has(${name})`)?.querySelector(name);
-    let line = near("[data-pf-message]");
-    if (!line) button.after((line = document.createElement("p")));
+    let line = button.line ?? near('[data-pf-message=""]');
+    if (!line) button.after((line = button.line = document.createElement("p")));
     live(line).dir = "auto";
-    line.dataset.pfMessage = "";
+    line.dataset.pfMessage ??= "own";
     const say = (message, kind = "info") => {
       line.textContent = message;
       line.dataset.pfKind = kind;
@@ -158,15 +161,16 @@
       const set = button.dataset, metadata = JSON.parse(set.pfMetadata ?? "{}");
       for (const name in set) if (/^pf/.test(name)) fields[name[2].toLowerCase() + name.slice(3)] = set[name];
       for (const [name, value] of new FormData(form ?? undefined)) {
-        if (value && /^\w+$/.test(name)) fields[name] = value;
-        else if (value && /^metadata/.test(name)) metadata[name.slice(9, -1)] = value;
+        if (!value.length) continue;
+        if (/^\w+$/.test(name)) fields[name] = value;
+        else if (/^metadata/.test(name)) metadata[name.slice(9, -1)] = value;
       }
       const { url } = await P.checkout({ ...fields, metadata }, () => free === mine && say(texts.again));
       if (free !== mine) return;
       location.assign(url);
       setTimeout(() => free === mine && free(), 1e4);
     } catch (error) {
-      if (free === mine) free(error.code ? error.message : texts.unavailable.replace("{}", error.name), "error");
+      if (free === mine) free(error.status >= 0 ? error.message : texts.unavailable.replace("{}", error.name), "error");
       emit(button, "pf-error", error);
     }
   });
@@ -194,7 +198,7 @@
         retry.hidden = !/timeout|unreach|not_found|unknown/.test(state.status);
         retry.onclick = () => {
           heading.tabIndex = -1;
-          heading.focus(); // the button goes
+          heading.focus();
           ask();
         };
         emit(this, "pf-status", state);

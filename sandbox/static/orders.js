@@ -69,6 +69,8 @@ function since(at, start) {
 }
 
 /** JSON indented, and not a character of it changed: parsing would turn 49.00 into 49. Anything else as it is. */
+const DEEPEST = 40;
+
 function pretty(text) {
   try {
     JSON.parse(text);
@@ -76,7 +78,7 @@ function pretty(text) {
     return text;
   }
   let depth = 0;
-  const line = (by) => `\n${"  ".repeat((depth += by))}`;
+  const line = (by) => `\n${"  ".repeat(Math.min((depth += by), DEEPEST))}`; // or what is deep would be quadratic
   return text.replace(/"(?:[^"\\]|\\.)*"|([{[])\s*([}\]])|[{[]|[}\]]|,|:|\s+/g, (token, open, close) => {
     if (open) return open + close;
     if (token === "{" || token === "[") return token + line(1);
@@ -88,7 +90,7 @@ function pretty(text) {
 }
 
 /** With what turns the direction of text made visible, as JSON would write it. */
-const plain = (text) => text.replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`);
+const plain = (text) => String(text).replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`);
 const json = (content) => JSON.stringify(content, null, 2);
 const bdi = (text) => element("bdi", null, text);
 const code = (text) => element("code", { dir: "auto" }, plain(text));
@@ -204,7 +206,12 @@ function drawStep(step, when, winner) {
   const open = new Set([...item.querySelectorAll("details[open]")].map((each) => each.dataset.name));
   const focused = item.contains(document.activeElement) ? document.activeElement.closest("details")?.dataset.name : null;
   const time = element("time", { class: "when", datetime: step.at, title: step.at }, when);
-  const drawn = DRAW[step.kind](step, winner).filter(Boolean);
+  let drawn;
+  try {
+    drawn = DRAW[step.kind](step, winner).filter(Boolean);
+  } catch { // no step keeps the others from being seen
+    drawn = [element("p", null, "This cannot be drawn."), more("As it came", JSON.stringify(step))];
+  }
   const blocks = drawn.filter((each) => each.localName === "details");
   item.replaceChildren(time, element("div", null, ...drawn.slice(0, drawn.length - blocks.length), element("div", { class: "blocks" }, ...blocks)));
   for (const each of item.querySelectorAll("details")) {
@@ -361,10 +368,10 @@ async function refresh() {
     if (way.status === 200) content = await way.json();
   }
   if (wanted !== chosen) return;
-  stale = false;
   if (!content) drawMissing(wanted);
   else if (wanted === WITHOUT) drawWithout(content);
   else drawWay(content);
+  stale = false;
 }
 
 async function poll() {

@@ -616,7 +616,7 @@ def test_while_it_works(stub: Stub, page: Page) -> None:
     assert button.bounding_box() == before
     region = page.get_by_role("status")
     expect(region).to_have_text("Opening the checkout...")
-    assert page.evaluate("document.querySelector('button').nextElementSibling.dataset.pfMessage") == ""
+    assert page.evaluate("document.querySelector('button').nextElementSibling.dataset.pfMessage") == "own"
     for name, value in (("aria-live", "polite"), ("aria-atomic", "true"), ("dir", "auto")):
         expect(region).to_have_attribute(name, value)
     paying(page, stub)
@@ -1071,3 +1071,150 @@ def test_the_integrity_that_the_build_prints(page: Page, stub: Stub) -> None:
     page.goto(stub.site.url)
     page.wait_for_load_state("networkidle")
     assert page.evaluate("window.Pocketsflow?.checkout ?? null") is None
+
+
+# --- What a reader's attack showed ------------------------------------------------------------------------------------
+
+
+def test_each_lone_button_has_a_message_of_its_own(stub: Stub, page: Page) -> None:
+    """The paragraph that is made for one button is not the other's, and is found again by its own."""
+    stub.body = "".join(
+        f'<section id="{name.lower()}"><button data-pf-sku="{name}">{name}</button></section>' for name in "AB"
+    )
+    stub.at_first = [problem(400, "one"), problem(400, "two"), problem(400, "three")]
+    visit(page, stub)
+    for name, code in (("A", "one"), ("B", "two"), ("A", "three")):
+        page.get_by_role("button", name=name).click()
+        expect(page.locator(f"#{name.lower()}")).to_contain_text(code)
+    assert page.locator("p[role=status]").count() == 2
+    expect(page.locator("#a")).not_to_contain_text("one")
+
+
+def test_a_form_without_validation_and_an_empty_file(stub: Stub, page: Page) -> None:
+    """`novalidate` is the page's choice, and a file is no field of an order."""
+    fields = '<input name="customerEmail" required><input type="file" name="upload">'
+    stub.body = (FORM % (fields + BUTTON)).replace("<form", "<form novalidate")
+    visit(page, stub)
+    page.get_by_role("button", name="Buy").click()
+    paying(page, stub)
+    assert stub.asked[0].content.keys() == {"sku", "metadata"}
+
+
+def test_an_address_that_no_browser_takes(stub: Stub, page: Page) -> None:
+    """The buyer is told in words of the page's, not of the browser's."""
+    stub.url = "https://["
+    visit(page, stub)
+    page.get_by_role("button").click()
+    expect_message(page, "The checkout cannot be opened now (SyntaxError). Please try again.")
+
+
+def test_the_words_of_a_status_claim_nothing(stub: Stub, page: Page) -> None:
+    """What could not be asked is no statement about money."""
+    visit(page, stub)
+    stub.status_at_first = [message(500, "x")]
+    told = page.evaluate("Pocketsflow.status('ord_paid').catch((error) => error.message)")
+    assert told.strip() == "The shop cannot be reached. Please try again."
+
+
+def test_a_retry_is_of_the_same_order_whatever_another_tab_forgets(stub: Stub, context: BrowserContext) -> None:
+    """A's answer is lost, B pays the same order and forgets its key; A's own retry makes no second order."""
+    a, b = context.new_page(), context.new_page()
+    held: list[Route] = []
+
+    def lose_the_first(route: Route) -> None:
+        if held:
+            return route.continue_()
+        route.fetch()
+        held.append(route)
+        return None
+
+    a.route("**/checkout", lose_the_first)
+    visit(a, stub)
+    visit(b, stub)
+    a.get_by_role("button").click()
+    wait_for(a, lambda: held)
+    b.get_by_role("button").click()
+    stub.states[paying(b, stub)] = "paid"
+    stub.body = BUTTON + STATUS
+    visit(b, stub, f"/?order_id={next(iter(stub.states))}")
+    expect(b.locator("[status=paid]")).to_be_visible()
+    held[0].abort("connectionreset")
+    paying(a, stub)
+    assert len(stub.orders) == 1
+
+
+def test_a_full_storage(stub: Stub, page: Page) -> None:
+    """With a record of another intent in it: nothing stale is read again, and a lost answer makes no second order."""
+    visit(page, stub)
+    page.evaluate("Pocketsflow.checkout({sku: 'print', redirect: false})")
+    page.evaluate(
+        """() => {
+          for (let text = "x".repeat(1 << 20), n = 0; text; n++) {
+            try { localStorage["fill" + n] = text; } catch { text = text.slice(text.length / 2 + 1 | 0); }
+          }
+        }"""
+    )
+    first, again = (page.evaluate("Pocketsflow.checkout({sku: 'course', redirect: false})") for _ in range(2))
+    assert first["orderId"] == again["orderId"]
+
+
+@pytest.mark.parametrize("content", ["5", '"x"', '{"x": null}', "true", '{"x": {"until": "y"}}'])
+def test_a_record_of_something_else(stub: Stub, page: Page, content: str) -> None:
+    """What else lies under its name in the storage breaks nothing."""
+    visit(page, stub)
+    page.evaluate("(content) => localStorage.setItem('pocketsflow-checkout', content)", content)
+    page.get_by_role("button").click()
+    paying(page, stub)
+
+
+def test_the_button_and_the_function_mean_the_same(stub: Stub, page: Page) -> None:
+    """One intent, by whichever way it was said."""
+    visit(page, stub)
+    made = page.evaluate("Pocketsflow.checkout({sku: 'course', redirect: false})")
+    page.get_by_role("button").click()
+    assert paying(page, stub) == made["orderId"]
+
+
+def test_a_button_outside_of_its_form(stub: Stub, page: Page) -> None:
+    """`form=` names it, and what the buyer typed there is sent."""
+    stub.body = FORM.replace("<form", '<form id="f"') % '<input name="discountCode" value="SAVE10">'
+    stub.body += '<button form="f" data-pf-sku="course" aria-disabled="false">Buy</button>'
+    visit(page, stub)
+    page.get_by_role("button").click()
+    paying(page, stub)
+    assert stub.asked[0].content["discountCode"] == "SAVE10"
+
+
+def test_an_unsolved_challenge_is_no_token(stub: Stub, page: Page) -> None:
+    """The widget's empty field is left out, as in a plain form."""
+    stub.body = FORM % ('<input name="cf-turnstile-response" value="">' + BUTTON)
+    visit(page, stub)
+    page.get_by_role("button", name="Buy").click()
+    paying(page, stub)
+    assert "challengeToken" not in stub.asked[0].content
+
+
+def test_a_retry_after_that_is_negative(stub: Stub, page: Page) -> None:
+    """It hurries nothing."""
+    stub.at_first = [problem(429, "too_many_checkouts", Retry_After="-5")] * 100
+    visit(page, stub)
+    page.get_by_role("button").click()
+    page.wait_for_timeout(2500)
+    assert 1 <= len(stub.asked) < 5
+
+
+def test_a_tag_with_the_address_after_one_without(stub: Stub, page: Page) -> None:
+    """Whichever comes first."""
+    stub.head = '<script src="/pocketsflow-checkout.js"></script>' + TAG
+    visit(page, stub)
+    page.get_by_role("button").click()
+    paying(page, stub)
+
+
+def test_a_disabled_button(stub: Stub, page: Page) -> None:
+    """Whatever is clicked inside of it, by whom."""
+    stub.body = FORM % '<fieldset disabled><button data-pf-sku="course">Buy <span>now</span></button></fieldset>'
+    visit(page, stub)
+    page.evaluate("document.querySelector('span').click()")
+    page.wait_for_timeout(500)
+    assert stub.asked == []

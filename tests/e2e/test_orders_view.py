@@ -1,5 +1,6 @@
 """The developer's page of the sandbox: every order's way, live, whatever buyers write into it; and the API's viewer."""
 
+import hmac
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +11,8 @@ import requests
 import yaml
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
-from sandbox.pocketsflow import API_KEY
+from sandbox import aws
+from sandbox.pocketsflow import API_KEY, WEBHOOK_SECRET
 from sandbox.template import ROOT
 from tests.e2e.conftest import Sandbox, http
 
@@ -332,6 +334,26 @@ def test_money_that_needs_a_person(sandbox: Sandbox, visit: Callable[..., Page])
     identity = send_unmatched(sandbox)
     expect(step(page, "delivery").first).to_contain_text("unmatched")
     expect(step(page, "fact").filter(has_text=identity)).to_contain_text("Payment stored")
+
+
+def test_what_cannot_be_drawn_hides_nothing(sandbox: Sandbox, visit: Callable[..., Page]) -> None:
+    """A signed body without end, and an event whose id is a number: both are there, and so is everything else."""
+    body = b'{"a":' * 20_000 + b"1" + b"}" * 20_000
+    signature = hmac.digest(WEBHOOK_SECRET.encode(), body, "sha256").hex()
+    headers = {"Content-Type": "application/json", "X-Pocketsflow-Signature": signature}
+    http.post(f"{sandbox.api}/webhooks/pocketsflow", data=body, headers=headers, timeout=30).raise_for_status()
+    order_id, _ = sandbox.order()
+    events = aws.client("events", sandbox.aws)
+    entry = {"Source": "x", "DetailType": "odd", "EventBusName": "pocketsflow-sandbox"}
+    detail = json.dumps({"order_id": order_id, "id": 5, "revision": {"a": 1}})
+    events.put_events(Entries=[{**entry, "Detail": detail}])
+    eventually(lambda: kinds(way(sandbox, order_id)), lambda found: "event" in found)
+    page = visit()
+    page.goto(f"{sandbox.api}/_sandbox/#without-order")
+    expect(step(page, "fact").filter(has_text="unreadable").first).to_be_visible()
+    page.goto(f"{sandbox.api}/_sandbox/#{order_id}")
+    expect(step(page, "event")).to_contain_text("odd")
+    expect(step(page, "opened")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [320, 1280])
