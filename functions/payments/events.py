@@ -164,7 +164,7 @@ def _payment(content: dict[str, Any], order_of: OrderOf, confirmed: bool) -> Pay
     return Payment(
         kind="payment",
         id=payment_id,
-        order_id=order_of(_external_order_id(content), f"sale#{payment_id}"),
+        order_id=_order_id(content, order_of, f"sale#{payment_id}"),
         product_id=fields.identifier(product["id"]),
         variant_id=fields.identifier(product["variantId"]) if fields.is_text(product.get("variantId")) else None,
         amount=fields.amount(amount),
@@ -182,14 +182,14 @@ def _refund(content: dict[str, Any], order_of: OrderOf, confirmed: bool) -> Refu
         return None
     payment_id = fields.identifier(order["id"])
     if content.get("refund") is None:
-        return Claim("refund", payment_id, order_of(_external_order_id(content), f"sale#{payment_id}"))
+        return Claim("refund", payment_id, _order_id(content, order_of, f"sale#{payment_id}"))
     refund = fields.obj(content, "refund")
     if not fields.named(refund):
         return None
     return Refund(
         payment_id=payment_id,
         refund_id=fields.identifier(refund["id"]),
-        order_id=order_of(_external_order_id(content), f"sale#{payment_id}"),
+        order_id=_order_id(content, order_of, f"sale#{payment_id}"),
         status=fields.word(refund.get("status")) or "unknown",
         amount=fields.amount(refund.get("amount")),
         confirmed=confirmed,
@@ -207,7 +207,7 @@ def _subscription(
     if now is None or not fields.is_text(customer_id) or not fields.named(offer):
         return None
     subscription_id = fields.identifier(customer_id)
-    order_id = order_of(_external_order_id(content), f"subscription#{subscription_id}")
+    order_id = _order_id(content, order_of, f"subscription#{subscription_id}")
     if started and order_id is not None and now in _LIVE:
         return Payment(
             kind="subscription",
@@ -237,9 +237,9 @@ def _subscription(
     )
 
 
-def _external_order_id(content: dict[str, Any]) -> object:
-    """Of the metadata that comes back nothing else decides: the buyer may have written it."""
-    return fields.external_order_id(fields.obj(content, "metadata"))
+def _order_id(content: dict[str, Any], order_of: OrderOf, waiting: str) -> str | None:
+    """Our order id. Of the metadata that comes back nothing else decides: the buyer may have written it."""
+    return order_of(fields.external_order_id(fields.obj(content, "metadata")), waiting)
 
 
 def _store_id(content: dict[str, Any]) -> str | None:
