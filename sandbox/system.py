@@ -14,6 +14,7 @@ from sandbox.background import Background
 from sandbox.bus import Published, RulePump
 from sandbox.challenge import Verifier
 from sandbox.control import Control
+from sandbox.deployed import Deployed
 from sandbox.gateway import Gateway
 from sandbox.orders_view import Judge, Ledger, OrdersView
 from sandbox.pages import Pages
@@ -90,15 +91,16 @@ def running(
         aws_server = server(port and port + 3)
 
         aws_faults = faults.Faults()
-        aws_server.start(faults.failing(aws.application(), aws_faults))
         template = _template(shop_server, parameters or {})
+        workers, background = _Workers(), Background()
+        deployed = Deployed(template.parameters())
+        aws_server.start(faults.failing(deployed.beside(aws.application()), aws_faults))
         aws.create_resources(template, aws_server.url)
         aws.fill_secrets(template, aws_server.url)
         buses = [template.references[name]["Ref"] for name, _ in template.resources("AWS::Events::EventBus")]
         events, s3, sqs = (aws.client(service, aws_server.url) for service in ("events", "s3", "sqs"))
         published = Published(buses, events, sqs)
 
-        workers, background = _Workers(), Background()
         functions = [_patient(function) for function in template.functions()]
         environment = {"AWS_ENDPOINT_URL": aws_server.url, "POCKETSFLOW_URL": provider_server.url}
         if any(function.environment.get("CHALLENGE_URL") for function in functions):
@@ -113,6 +115,9 @@ def running(
 
         stack.callback(end)
         workers.start(functions, environment)
+        template.references.update({name: {"Ref": name} for name in workers.of_sources})
+        deployed.invoke = {name: worker.invoke for name, worker in workers.of_sources.items()}
+        deployed.outputs = {**template.outputs(), **_own_outputs(api_server.url, provider_server.url)}
 
         account = pocketsflow.Account(
             provider_server.url,
@@ -129,14 +134,20 @@ def running(
         provider_server.start(pocketsflow.application(account))
         shop_server.start(shop.create_app(api_server.url, provider_server.url))
 
-        wanted = dict(failing or {})
-        if fault := wanted.pop("pocketsflow", None):
-            account.set_faults({**faults.POCKETSFLOW[fault["kind"]], "seconds": fault["seconds"]})
-        aws_faults.replace(wanted)
+        _begin_faults(failing or {}, account, aws_faults)
         background.repeat(published.poll)
         _feed(functions, workers, background, {"events": events, "s3": s3, "sqs": sqs})
 
         yield Addresses(shop_server.url, api_server.url, provider_server.url, aws_server.url)
+
+
+def _begin_faults(
+    failing: Mapping[str, Mapping[str, Any]], account: pocketsflow.Account, of_aws: faults.Faults
+) -> None:
+    wanted = dict(failing)
+    if fault := wanted.pop("pocketsflow", None):
+        account.set_faults({**faults.POCKETSFLOW[fault["kind"]], "seconds": fault["seconds"]})
+    of_aws.replace(wanted)
 
 
 def _feed(functions: list[Function], workers: "_Workers", background: Background, clients: Mapping[str, Any]) -> None:
@@ -201,6 +212,11 @@ def _template(shop_server: Server, given: Mapping[str, str]) -> Template:
         **given,
     }
     return Template((ROOT / "template.yaml").read_text(), parameters)
+
+
+def _own_outputs(api: str, provider: str) -> dict[str, str]:
+    """Where everything is here, and a name more: on AWS Pocketsflow's address is everybody's."""
+    return {"ApiUrl": api, "WebhookUrl": f"{api}/webhooks/pocketsflow", "PocketsflowUrl": provider}
 
 
 def _order_reader(template: Template, endpoint: str) -> Any:

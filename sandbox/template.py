@@ -116,6 +116,19 @@ class Template:
     def functions(self) -> list[Function]:
         return [_function(logical_id, it) for logical_id, it in self.resources("AWS::Serverless::Function")]
 
+    def parameters(self) -> dict[str, str]:
+        """As CloudFormation tells them: lists joined by commas."""
+        given = {name: self._parameters[name] for name in self._content["Parameters"]}
+        return {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in given.items()}
+
+    def outputs(self) -> dict[str, str]:
+        """Those whose condition holds."""
+        return {
+            name: str(self._resolve(output["Value"]))
+            for name, output in self._content["Outputs"].items()
+            if self._holds(output.get("Condition"))
+        }
+
     def cors(self) -> dict[str, Any]:
         [(_, api)] = self.resources("AWS::Serverless::HttpApi")
         cors: dict[str, Any] = api["CorsConfiguration"]
