@@ -70,7 +70,7 @@ def create_session(api_key: str, checkout: Mapping[str, Any]) -> Session:
     started = time.monotonic()
     count("PocketsflowRequests")
     try:
-        session = _call(api_key, "POST", "/checkout/sessions", WAIT_SECONDS, json=checkout)
+        session = call(api_key, "POST", "/checkout/sessions", WAIT_SECONDS, json=checkout)
     except RequestFailed as failure:
         pause = failure.retry_after if failure.retry_after is not None else random.uniform(0.3, 0.8)  # noqa: S311
         left = WAIT_SECONDS - (time.monotonic() - started) - pause
@@ -78,7 +78,7 @@ def create_session(api_key: str, checkout: Mapping[str, Any]) -> Session:
             raise
         time.sleep(pause)
         count("PocketsflowRequests")
-        session = _call(api_key, "POST", "/checkout/sessions", left, json=checkout)
+        session = call(api_key, "POST", "/checkout/sessions", left, json=checkout)
     if not isinstance(session, dict) or not _is_text(session.get("id"), 256) or not _is_payable(session.get("url")):
         raise RequestFailed("unexpected")
     return Session(session["id"], session["url"])
@@ -91,7 +91,7 @@ def list_page(api_key: str, path: str, query: Mapping[str, str], number: int) ->
     that a page is as large as asked for. Raises RequestFailed.
     """
     asked = {**query, "page": str(number), "pageSize": str(PAGE_SIZE)}
-    content = _call(api_key, "GET", path, LIST_SECONDS, params=asked)
+    content = call(api_key, "GET", path, LIST_SECONDS, params=asked)
     held: dict[str, Any] = content if isinstance(content, dict) else {"data": content}
     rows = held.get(path.rpartition("/")[2], held.get("data"))
     if not isinstance(rows, list):
@@ -107,7 +107,7 @@ def read(api_key: str, path: str, identity: str) -> dict[str, Any] | None:
     """One record, `GET /orders/{id}` for path `/orders`; None when Pocketsflow has none of this id. Raises
     RequestFailed, also for a record of another id."""
     try:
-        content = _call(api_key, "GET", f"{path}/{identity}", LIST_SECONDS)
+        content = call(api_key, "GET", f"{path}/{identity}", LIST_SECONDS)
     except RequestFailed as failure:
         if failure.reason == "not_found":
             return None
@@ -120,10 +120,10 @@ def read(api_key: str, path: str, identity: str) -> dict[str, Any] | None:
     return content
 
 
-def _call(api_key: str, method: str, path: str, seconds: float, **options: Any) -> Any:
-    """The JSON of the answer. Raises RequestFailed after that many seconds at most."""
+def call(api_key: str, method: str, path: str, seconds: float, **options: Any) -> Any:
+    """The JSON of the answer, None where it has none. Raises RequestFailed after that many seconds at most."""
     most = _MAX_ANSWER if method == "POST" else _MAX_PAGE
-    headers = {"Authorization": f"Bearer {api_key}"}
+    headers = {"Authorization": f"Bearer {api_key}", **options.pop("headers", {})}
     try:
         response, content = outbound.send(_http, method, f"{URL}{path}", seconds, most, headers=headers, **options)
     except outbound.NoAnswer:
@@ -131,6 +131,8 @@ def _call(api_key: str, method: str, path: str, seconds: float, **options: Any) 
     except outbound.NotHttp:
         raise RequestFailed("unexpected") from None
     _check(response)
+    if not content:
+        return None
     try:
         return strictjson.parse(content)
     except strictjson.Unreadable:
@@ -145,7 +147,7 @@ def _check(response: requests.Response) -> None:
         raise RequestFailed("busy", _retry_after(response))
     if status in (401, 403):
         raise RequestFailed("unauthorized")
-    if status == 404 and response.request.method == "GET":
+    if status == 404 and response.request.method != "POST":
         raise RequestFailed("not_found")
     if 400 <= status < 500:
         raise RequestFailed("refused")
