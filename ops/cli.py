@@ -5,7 +5,12 @@ Exit codes: 0 done, 1 not done, 2 the command is wrong, 75 not done now, or nobo
 
 import functools
 import json
-from typing import Any, NoReturn
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 import click
@@ -22,6 +27,9 @@ from botocore.exceptions import (
 )
 
 from ops import stack
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 TRY_AGAIN = 75
 _BUSY = {"Throttling", "ThrottlingException", "RequestLimitExceeded", "ProvisionedThroughputExceededException"}
@@ -68,8 +76,8 @@ class Pf(click.Group):
 
 
 @click.group(cls=Pf, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--stack", "stack_name", metavar="NAME", help="The stack's name; by default that of samconfig.toml.")
-@click.option("--stage", help="What the stack's stage must be: a safeguard for scripts.")
+@click.option("--stack", "stack_name", metavar="NAME", help="The stack's name, if it is not that of samconfig.toml.")
+@click.option("--stage", help="Which stage's stack, as in `make deploy STAGE=…`; with --stack: what its stage must be.")
 @click.option("--region", help="AWS region; by default that of the environment or the profile.")
 @click.option("--profile", help="Profile of the AWS configuration.")
 @click.option("--sandbox", is_flag=True, help="The sandbox on this machine instead of a stack.")
@@ -97,7 +105,7 @@ def pf(
         lambda: (
             stack.sandbox(aws_url or stack.SANDBOX_URL, stage)
             if sandbox
-            else stack.find(stack_name or stack.configured_name(), stage, region, profile)
+            else stack.find(stack_name or stack.configured_name(stage), stage, region, profile)
         )
     )
 
@@ -110,6 +118,9 @@ def _is_address(url: str) -> bool:
         return False
 
 
+# --- Answers ----------------------------------------------------------------------------------------------------------
+
+
 def tell(text: str) -> None:
     """To a person: what a script reads is on the other channel."""
     click.echo(text, err=True)
@@ -117,6 +128,125 @@ def tell(text: str) -> None:
 
 def print_json(content: Any) -> None:
     click.echo(json.dumps(content, indent=2))
+
+
+def print_lines(contents: Iterable[Any]) -> None:
+    """JSON Lines, each as it comes."""
+    for content in contents:
+        click.echo(json.dumps(content))
+
+
+def printable(text: str) -> str:
+    """Without what could command a terminal, break a line or turn its direction: the text may be a stranger's."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Of rich, without its markup: what is shown may be a stranger's. Never narrower than an id and its neighbours."""
+    from rich.console import Console
+
+    made = Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+    if not made.is_terminal:
+        made.width = _WIDE
+    return made
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """On standard output; columns of the same width, and where it is no terminal nothing but text."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, header_style="bold")
+    for name in columns:
+        shown.add_column(name, overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text(printable(cell)) for cell in row))
+    console().print(shown)
+
+
+@contextmanager
+def progress(description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+    """A bar on standard error while it is a terminal; what it gives takes how much further the work is."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    shown = console(stderr=True)
+    with Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def is_terminal() -> bool:
+    """Whether somebody sits there who can be asked."""
+    return sys.stdin.isatty()
+
+
+def confirmed(question: str, *, yes: bool) -> bool:
+    """Whether a person says y, or said --yes. Where nobody can be asked, the command is wrong without --yes."""
+    if yes:
+        return True
+    if not is_terminal():
+        raise click.UsageError("nobody can be asked here; give --yes")
+    return click.confirm(question, err=True)
+
+
+# --- Options of several commands --------------------------------------------------------------------------------------
+
+_AGO = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
+_UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_WIDE = 240
+
+
+def moment(text: str, now: datetime) -> datetime:
+    """`30m`, `2h`, `3d`, `1w` ago, or a date or time of ISO 8601, in UTC where it says nothing else. Raises
+    ValueError."""
+    if match := _AGO.fullmatch(text):
+        return now - timedelta(**{_UNITS[match[2]]: int(match[1])})
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def _moment(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> datetime | None:
+    try:
+        return None if text is None else moment(text, datetime.now(UTC))
+    except (ValueError, OverflowError):
+        raise click.BadParameter("must be like 30m, 2h, 3d, 2026-11-01 or 2026-11-01T10:00:00Z") from None
+
+
+def time_option(name: str, help_text: str, **more: Any) -> Callable[[Any], Any]:
+    """An aware datetime, or None."""
+    return click.option(
+        name, metavar="TIME", callback=_moment, help=f"{help_text}: 30m, 2h, 3d ago, or a date.", **more
+    )
+
+
+since_option = time_option("--since", "From when on")
+yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
+
+
+def _reason(_ctx: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    if text is not None and (not text.strip() or len(text) > _MAX_REASON or not text.isprintable()):
+        raise click.BadParameter(f"must be one line of at most {_MAX_REASON} characters")
+    return text
+
+
+_MAX_REASON = 500
+
+
+def reason_option(*, required: bool) -> Callable[[Any], Any]:
+    """Why, for whoever reads the audit; nothing personal belongs there."""
+    default = {"required": True} if required else {"default": "not given"}
+    return click.option("--reason", callback=_reason, help="Why, for the audit: one line.", **default)
+
+
+# --- Failures ---------------------------------------------------------------------------------------------------------
 
 
 def _fail(error: BotoCoreError | ClientError) -> NoReturn:

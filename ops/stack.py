@@ -1,6 +1,12 @@
-"""Which stack `pf` works on: its stage, its table, and clients that end."""
+"""Which stack `pf` works on: what CloudFormation says of it, and clients that end.
 
+The sandbox has a stack, too, so that every command works on both in the same way.
+"""
+
+import os
+import sys
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +17,13 @@ from botocore.exceptions import ClientError
 from sandbox.template import PSEUDO_PARAMETERS, ROOT
 
 SANDBOX_URL = "http://127.0.0.1:8003"
-SANDBOX_STAGE = "sandbox"
-SANDBOX_TABLE = "sandbox-Ledger"
+SANDBOX = PSEUDO_PARAMETERS["AWS::StackName"]
+"""Name and stage of the sandbox's stack."""
+POCKETSFLOW_URL = "https://api.pocketsflow.com"
 _PATIENCE = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 3})
 """A person waits; somebody's script does, too."""
+_PATIENCE_FOR_FUNCTIONS = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1})
+"""A function may run for a quarter of an hour, and is invoked once."""
 
 
 class Unfit(Exception):
@@ -23,39 +32,104 @@ class Unfit(Exception):
 
 @dataclass(frozen=True)
 class Stack:
-    stage: str
-    table: str
+    name: str
+    parameters: Mapping[str, str]
+    outputs: Mapping[str, str]
     session: boto3.Session
     url: str | None = None
     """Of all AWS, in the sandbox."""
 
     @property
+    def stage(self) -> str:
+        return self.parameters["Stage"]
+
+    @property
+    def mode(self) -> str:
+        """`test` or `live`."""
+        return self.parameters["Mode"]
+
+    @property
+    def table(self) -> str:
+        return self.outputs["LedgerTable"]
+
+    @property
     def is_sandbox(self) -> bool:
         return self.url is not None
+
+    @property
+    def pocketsflow_url(self) -> str:
+        return self.outputs["PocketsflowUrl"] if self.is_sandbox else POCKETSFLOW_URL
+
+    def output(self, name: str) -> str:
+        """Raises Unfit when the stack was deployed from an older template."""
+        if name not in self.outputs:
+            raise Unfit(f"the stack {self.name} has no output {name}; deploy it anew: make deploy STAGE={self.stage}")
+        return self.outputs[name]
 
     def client(self, service: str) -> Any:
         return client(self.session, service, self.url)
 
+    def who(self) -> str:
+        """The ARN of whoever runs this. Raises what AWS raises."""
+        return str(self.client("sts").get_caller_identity()["Arn"])
+
+    def enter(self) -> None:
+        """From now on the code of functions/ can be imported: it reads its environment when it is, so never before."""
+        os.environ.update(self._environment())
+        imported = sys.modules.get("payments.table")
+        if imported is not None and self.table != imported.TABLE:
+            raise RuntimeError(f"the functions' code is at work on {imported.TABLE}, not on {self.table}")
+
+    def _environment(self) -> dict[str, str]:
+        where = {"AWS_REGION": self.session.region_name, "AWS_DEFAULT_REGION": self.session.region_name}
+        if self.session.profile_name != "default":
+            where["AWS_PROFILE"] = self.session.profile_name
+        if self.url is not None:
+            keys = {"AWS_ACCESS_KEY_ID": SANDBOX, "AWS_SECRET_ACCESS_KEY": SANDBOX}
+            where |= {"AWS_ENDPOINT_URL": self.url, **keys}
+        return {
+            **where,
+            "STAGE": self.stage,
+            "MODE": self.mode,
+            "TABLE_NAME": self.table,
+            "POCKETSFLOW_URL": self.pocketsflow_url,
+            "PATIENCE": "10",
+            "POWERTOOLS_SERVICE_NAME": "pf",
+            "POWERTOOLS_METRICS_NAMESPACE": f"pocketsflow-{self.stage}",
+            "POWERTOOLS_METRICS_DISABLED": "true",  # what a person does is in no figure
+            "POWERTOOLS_LOG_LEVEL": "CRITICAL",  # and said by the commands themselves
+        }
+
 
 def client(session: boto3.Session, service: str, url: str | None = None) -> Any:
-    return session.client(service, endpoint_url=url, config=_PATIENCE)  # type: ignore[call-overload]  # any of them
+    patience = _PATIENCE_FOR_FUNCTIONS if service == "lambda" else _PATIENCE
+    return session.client(service, endpoint_url=url, config=patience)  # type: ignore[call-overload]  # any of them
 
 
-def configured_name() -> str:
-    """What `sam deploy` calls the stack."""
+def configured_name(stage: str | None) -> str:
+    """What `make deploy` calls the stack of a stage, or `sam deploy` the one that samconfig.toml names."""
     try:
         content = tomllib.loads((ROOT / "samconfig.toml").read_text())
         name = content["default"]["deploy"]["parameters"]["stack_name"]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError):
         raise Unfit("samconfig.toml names no stack; give --stack") from None
-    return str(name)
+    return f"{name}-{stage}" if stage else str(name)
 
 
 def find(name: str, stage: str | None, region: str | None = None, profile: str | None = None) -> Stack:
     """The stack of that name. Raises Unfit, also when its stage is not `stage`, and what AWS raises."""
-    session = boto3.Session(region_name=region, profile_name=profile)
+    return _read(boto3.Session(region_name=region, profile_name=profile), name, stage)
+
+
+def sandbox(url: str, stage: str | None) -> Stack:
+    """The sandbox whose AWS is there, for any key. Raises Unfit."""
+    session = boto3.Session(SANDBOX, SANDBOX, region_name=PSEUDO_PARAMETERS["AWS::Region"])
+    return _read(session, SANDBOX, stage, url)
+
+
+def _read(session: boto3.Session, name: str, stage: str | None, url: str | None = None) -> Stack:
     try:
-        [found] = client(session, "cloudformation").describe_stacks(StackName=name)["Stacks"]
+        [found] = client(session, "cloudformation", url).describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
         if error.response["Error"].get("Code") != "ValidationError":
             raise
@@ -64,16 +138,6 @@ def find(name: str, stage: str | None, region: str | None = None, profile: str |
     parameters = {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])}
     if "LedgerTable" not in outputs or "Stage" not in parameters:
         raise Unfit(f"the stack {name} has no ledger ({found['StackStatus']}); is it one of this project's?")
-    return _of_stage(Stack(parameters["Stage"], outputs["LedgerTable"], session), stage)
-
-
-def sandbox(url: str, stage: str | None) -> Stack:
-    """The sandbox whose AWS is there, for any key. Raises Unfit."""
-    session = boto3.Session(SANDBOX_STAGE, SANDBOX_STAGE, region_name=PSEUDO_PARAMETERS["AWS::Region"])
-    return _of_stage(Stack(SANDBOX_STAGE, SANDBOX_TABLE, session, url), stage)
-
-
-def _of_stage(found: Stack, stage: str | None) -> Stack:
-    if stage not in (None, found.stage):
-        raise Unfit(f"the stage is {found.stage}, not {stage}")
-    return found
+    if stage not in (None, parameters["Stage"]):
+        raise Unfit(f"the stage is {parameters['Stage']}, not {stage}")
+    return Stack(name, parameters, outputs, session, url)

@@ -228,6 +228,16 @@ def use_dynamodb(patch: pytest.MonkeyPatch, client: Any) -> None:
         patch.setattr(module, "client", client)
 
 
+@pytest.fixture(autouse=True)
+def _environment() -> Iterator[None]:
+    """What a test sets is not set for the next one."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture
 def cloud() -> Iterator[Aws]:
     """A stack of the test's own."""

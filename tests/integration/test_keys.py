@@ -10,16 +10,14 @@ from typing import Any
 import boto3
 import botocore.client
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, ReadTimeoutError
-from click.testing import CliRunner, Result
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError, ReadTimeoutError
 
 import ops.keys
-from ops.__main__ import pf
-from ops.stack import SANDBOX_STAGE, SANDBOX_TABLE, configured_name, sandbox
+from ops.stack import Stack, configured_name
 from payments import server_keys
-from sandbox import aws
 from sandbox.template import ROOT
-from tests.conftest import Aws, template
+from tests.conftest import Aws
+from tests.pf import answer, done, failed, fails, run
 
 LEDGER = "the-stack-s-own-table"
 TEMPLATE: dict[str, Any] = {
@@ -39,16 +37,10 @@ TEMPLATE: dict[str, Any] = {
 }
 
 
-def answer(code: str, status: int = 400) -> ClientError:
-    """What AWS says in an error."""
-    said: Any = {"Error": {"Code": code, "Message": "."}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(said, "UpdateItem")
-
-
 @pytest.fixture
 def stack(cloud: Aws) -> Aws:
     """A stack in CloudFormation by the name of samconfig.toml, stage prod."""
-    deploy(configured_name(), TEMPLATE)
+    deploy(configured_name(None), TEMPLATE)
     cloud.table = LEDGER
     return cloud
 
@@ -59,46 +51,6 @@ def deploy(name: str, content: dict[str, Any]) -> None:
         TemplateBody=json.dumps(content),
         Parameters=[{"ParameterKey": each, "ParameterValue": "prod"} for each in content["Parameters"]],
     )
-
-
-def run(*words: str) -> Result:
-    return CliRunner().invoke(pf, words, prog_name="pf")
-
-
-def done(*words: str) -> Any:
-    """What it prints, as JSON."""
-    result = run(*words, "--json")
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
-
-
-def failed(*words: str) -> tuple[int, str]:
-    """Its exit code and its one line."""
-    result = run(*words)
-    assert result.exit_code != 0
-    assert result.stdout == ""
-    assert isinstance(result.exception, SystemExit), result.exception
-    [line] = result.stderr.splitlines()
-    assert line.startswith("pf: ")
-    return result.exit_code, line.removeprefix("pf: ")
-
-
-def fails(
-    monkeypatch: pytest.MonkeyPatch, operation: str, error: Exception, times: int = 99, after: bool = False
-) -> None:
-    """An operation of AWS fails, instead of happening or after it has."""
-    call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
-    left = [times]
-
-    def calling(self: Any, name: str, arguments: Any) -> Any:
-        if name != operation or not left[0]:
-            return call(self, name, arguments)
-        left[0] -= 1
-        if after:
-            call(self, name, arguments)
-        raise error
-
-    monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", calling)
 
 
 # --- What it does -----------------------------------------------------------------------------------------------------
@@ -234,22 +186,15 @@ def test_the_stack_is_that_of_samconfig_or_the_one_that_is_named(stack: Aws) -> 
     """By its outputs and parameters, in CloudFormation."""
     deploy("another", {**TEMPLATE, "Resources": {}, "Outputs": {"LedgerTable": {"Value": "sandbox-Ledger"}}})
     done("key", "create", "shop")
-    assert done("--stack", configured_name(), "--stage", "prod", "key", "list")
+    assert done("--stack", configured_name(None), "--stage", "prod", "key", "list")
     assert done("--stack", "another", "key", "list") == []
-
-
-def test_the_sandbox_s_names_are_the_sandbox_s() -> None:
-    """The table, stage and region that the template has there."""
-    assert template(Stage="sandbox").references["Ledger"]["Ref"] == SANDBOX_TABLE
-    assert SANDBOX_STAGE == "sandbox"
-    assert sandbox("http://127.0.0.1:9", None).client("dynamodb").meta.region_name == aws.REGION
 
 
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (("--stage", "live"), "the stage is prod, not live"),
-        (("--sandbox", "--stage", "prod"), "the stage is sandbox, not prod"),
+        (("--stack", "pocketsflow", "--stage", "live"), "the stage is prod, not live"),
+        (("--stage", "prod"), "there is no stack pocketsflow-prod"),
         (("--stack", "nothing"), "there is no stack nothing"),
         (("--stack", "foreign"), "has no ledger"),
         (("--stack", "without"), "there is no table"),
@@ -340,7 +285,7 @@ def test_who_made_it_is_no_condition(stack: Aws, monkeypatch: pytest.MonkeyPatch
 
 def test_every_request_ends() -> None:
     """Seconds, for connecting and for the answer, and few tries."""
-    config = sandbox("http://127.0.0.1:9", None).client("dynamodb").meta.config
+    config = Stack("any", {}, {}, boto3.Session()).client("dynamodb").meta.config
     assert (config.connect_timeout, config.read_timeout) == (3, 5)
     assert config.retries["total_max_attempts"] == 3
 

@@ -1,0 +1,53 @@
+"""Who did what with a stack by hand, when and why: written before it is done, so that nothing is done unwritten.
+
+audit#<day>        entries of a day, in UTC
+audit#<about>      the same ones, of one order or payment
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ops import items
+from ops.stack import Stack
+
+Entry = dict[str, Any]
+"""`at`, `who` (ARN), `action`, `reason`, perhaps `about`, and what the action has besides: text, nothing personal."""
+
+
+def write(stack: Stack, action: str, reason: str, now: datetime, about: str | None = None, **details: str) -> None:
+    """Raises what AWS raises: then the action must not happen."""
+    at = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    entry = {"at": at, "who": stack.who(), "action": action, "reason": reason, **details}
+    if about is not None:
+        entry["about"] = about
+    value = {"M": {name: {"S": text} for name, text in entry.items()}}
+    subjects = [at[:10], *([about] if about is not None else [])]
+    stack.client("dynamodb").transact_write_items(
+        TransactItems=[
+            {
+                "Update": {
+                    "TableName": stack.table,
+                    "Key": {"pk": {"S": f"audit#{subject}"}},
+                    "UpdateExpression": "SET entries = list_append(if_not_exists(entries, :none), :entry)",
+                    "ExpressionAttributeValues": {":none": {"L": []}, ":entry": {"L": [value]}},
+                }
+            }
+            for subject in subjects
+        ]
+    )
+
+
+def of(stack: Stack, about: str) -> list[Entry]:
+    """Of an order or a payment, oldest first."""
+    return list((items.get(stack, f"audit#{about}") or {}).get("entries", []))
+
+
+def between(stack: Stack, since: datetime, until: datetime) -> Iterator[Entry]:
+    """All entries of a time, oldest first."""
+    day = since.astimezone(UTC).date()
+    while day <= until.astimezone(UTC).date():
+        for entry in of(stack, day.isoformat()):
+            if since <= datetime.fromisoformat(entry["at"]) <= until:
+                yield entry
+        day += timedelta(days=1)
