@@ -27,7 +27,7 @@ LISTED = 200
 
 Json = dict[str, Any]
 
-_FACT = re.compile(r"(pay|sub|ref|claim|flags|void|drift)#")
+_FACT = re.compile(r"(pay|sub|ref|claim|flags|void|drift)#|accepted$")
 _ORDERED = (
     *("reference", "sku", "product_id", "variant_id", "price", "currency"),
     *("customer_email", "untrusted_metadata"),

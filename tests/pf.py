@@ -66,10 +66,10 @@ def failed(*words: str) -> tuple[int, str]:
     return result.exit_code, line.removeprefix("pf: ")
 
 
-def answer(code: str, status: int = 400) -> ClientError:
+def answer(code: str, status: int = 400, operation: str = "UpdateItem") -> ClientError:
     """What AWS says in an error."""
     said: Any = {"Error": {"Code": code, "Message": "."}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(said, "UpdateItem")
+    return ClientError(said, operation)
 
 
 def fails(

@@ -9,6 +9,8 @@ An order is a grow-only set of facts; whether it is paid is derived from them. I
     reference#<theirs>       payments/references.py
     raw#<sha256>             a verified body that is no fact, or too large to lie beside one
     idem#<sha256>            one checkout per Idempotency-Key, for a day
+    webhook#self_test        the last one that came, so that `pf` sees that it came here
+    audit#…                  what a person did by `pf` (ops/audit.py)
 
 A fact is a top-level attribute, written once under a condition on the item itself: one request tells settled,
 redelivered, second payment and mismatch apart, and no dedupe record ever expires. Facts of an order, by name:
@@ -19,6 +21,7 @@ redelivered, second payment and mismatch apart, and no dedupe record ever expire
     flags#<payment>                    refunded or disputed, as the API last showed it: the latest observation stands
     void#<payment>                     the payment belongs to another order
     drift#<payment>#<kind>             Pocketsflow denies what is written here
+    accepted                           a payment for something else that a person has accepted
 """
 
 import hashlib
@@ -53,7 +56,7 @@ Outcome = Literal["settled", "redelivered", "second_payment", "mismatched", "unm
 Drift = Literal["payment", "product", "currency", "amount", "refund", "subscription"]
 """What Pocketsflow denies, or tells otherwise."""
 
-_FACT_PREFIXES = ("pay#", "sub#", "ref#", "claim#", "flags#", "void#", "drift#")
+_FACT_PREFIXES = ("pay#", "sub#", "ref#", "claim#", "flags#", "void#", "drift#", "accepted")
 
 
 # --- Checkout ---------------------------------------------------------------------------------------------------------
@@ -306,11 +309,11 @@ def record(
             return _not_added(order, name, fields, body, now)
     if not isinstance(fact, Payment):
         return "recorded"
-    item, facts, payments = item_of(order), facts_of(order), order.get("payments", [])
+    item, facts, payments = item_of(order), {**facts_of(order), name: fields}, order.get("payments", [])
     if not orders.fits(item, fields):
         return "mismatched"
     earlier = payments[: payments.index(name)] if name in payments else payments
-    return "second_payment" if any(orders.fits(item, facts[other]) for other in earlier) else "settled"
+    return "settled" if orders.winner(item, facts, [*earlier, name]) == name else "second_payment"
 
 
 def keep(body: bytes, reason: str, event: str, sent_at: str, now: datetime) -> None:
@@ -337,6 +340,17 @@ def keep(body: bytes, reason: str, event: str, sent_at: str, now: datetime) -> N
         )
     except client.exceptions.ConditionalCheckFailedException:
         return  # the body is there, and a hundred arrivals tell as much as one more
+
+
+def note_self_test(nonce: str, now: datetime) -> None:
+    """That this stack has had it: whoever sent it looks here whether it was this one."""
+    client.update_item(
+        TableName=TABLE,
+        Key=key("webhook#self_test"),
+        UpdateExpression="SET nonce = :nonce, #at = :now",
+        ExpressionAttributeNames={"#at": "at"},
+        ExpressionAttributeValues={":nonce": {"S": nonce}, ":now": {"S": timestamp(now)}},
+    )
 
 
 def fact_name(fact: Payment | Refund | Claim) -> str:
@@ -475,6 +489,30 @@ def note_drift(
     """Pocketsflow denies what the order holds: told once, and nothing else is changed."""
     fields = {"kind": "drift", "payment_id": payment_id, "what": kind, "ours": ours, "theirs": theirs}
     _note(order_id, f"drift#{payment_id}#{kind}", fields, now)
+
+
+def accept(order_id: str, name: str, payments: int, now: datetime) -> bool:
+    """A person has decided that the payment `name`, which lies in the order and is for something else, settles it.
+    False when the order has another number of `payments` than that person saw, or such a decision already."""
+    payment_id = name.partition("#")[2]
+    fields = {"kind": "accepted", "payment_id": payment_id, "payment": name, "after": payments}
+    try:
+        client.update_item(
+            TableName=TABLE,
+            Key=key(f"order#{order_id}"),
+            UpdateExpression="SET accepted = :fact ADD rev :one",
+            ConditionExpression="attribute_exists(#payment) AND attribute_not_exists(accepted)"
+            " AND size(payments) = :seen",
+            ExpressionAttributeNames={"#payment": name},
+            ExpressionAttributeValues={
+                ":fact": value({"at": timestamp(now), "mode": MODE, **fields}),
+                ":seen": {"N": str(payments)},
+                ":one": {"N": "1"},
+            },
+        )
+    except client.exceptions.ConditionalCheckFailedException:
+        return False
+    return True
 
 
 def copy_to_order(order_id: str, name: str, fields: Mapping[str, Any], now: datetime) -> None:

@@ -52,8 +52,15 @@ def fits(item: Item, payment: Mapping[str, Any]) -> bool:
 
 def winner(item: Item, facts: Mapping[str, Mapping[str, Any]], payments: list[str]) -> str | None:
     """The name of the payment that settled the order: of those that fit the first that was written. `payments` names
-    all in the order of writing; one that belongs to another order (`void`) settles nothing."""
-    return next((name for name in payments if fits(item, facts[name]) and not is_void(facts, name)), None)
+    all in the order of writing; one that belongs to another order (`void`) settles nothing. One that a person has
+    `accepted` settles as if it had come then: before those that were written `after` it."""
+    accepted = facts.get("accepted")
+    for number, name in enumerate([*payments, None]):
+        if accepted and accepted["after"] == number and not is_void(facts, accepted["payment"]):
+            return str(accepted["payment"])
+        if name and fits(item, facts[name]) and not is_void(facts, name):
+            return name
+    return None
 
 
 def is_void(facts: Mapping[str, Mapping[str, Any]], payment: str) -> bool:

@@ -85,7 +85,10 @@ def _of_order(old: Image, new: Image) -> Iterator[Event]:
     before, after = _Order(old), _Order(new)
     told = _Teller(before, after, new)
     if after.winner and after.winner != before.winner:
-        yield told.of("order.paid", after.winner)
+        accepted = after.facts.get("accepted", {})
+        yield told.of(
+            "order.paid", after.winner, at=accepted["at"] if accepted.get("payment") == after.winner else None
+        )
     for name in new_payments(old, new):
         if orders.is_void(after.facts, name) or name == after.winner:
             continue

@@ -46,7 +46,7 @@ const OUTCOME = { settled: "ok", redelivered: "ok", recorded: "ok", parked: "war
 const TROUBLE = /^(order\.(disputed|refund_anomaly)|payment\.(second|unmatched|mismatched)|ledger\.drift)$/;
 const FACT = {
   payment: "Payment stored", subscription: "Subscription stored", refund: "Refund stored", claim: "Claim noted, which changes nothing",
-  flags: "What the API shows of the payment", void: "The payment belongs to another order", drift: "Pocketsflow denies what is stored", body: "Body kept as it came",
+  flags: "What the API shows of the payment", void: "The payment belongs to another order", drift: "Pocketsflow denies what is stored", accepted: "A person accepted it", body: "Body kept as it came",
 };
 const words = (name) => name.replaceAll("_", " ");
 const money = (amount, currency) => [amount, currency?.toUpperCase()].filter(Boolean).join(" ");

@@ -354,3 +354,29 @@ def test_a_held_amount():
     assert orders.status(HOLD, differing, ["pay#p1"]) == "mismatched"
     exact = {"pay#p2": payment(payment_id="p2", amount_before_tax="49.00", currency="usd")}
     assert orders.status(HOLD, {**differing, **exact}, ["pay#p1", "pay#p2"]) == "paid"
+
+
+@pytest.mark.parametrize(
+    ("payments", "after", "void", "winner"),
+    [
+        (["pay#other"], 1, (), "pay#other"),
+        (["pay#other"], 1, ("other",), None),
+        (["pay#other", "pay#right"], 1, (), "pay#other"),
+        (["pay#right", "pay#other"], 2, (), "pay#right"),
+        (["pay#other", "pay#right"], 2, (), "pay#right"),
+        (["pay#other", "pay#right"], 1, ("other",), "pay#right"),
+        (["pay#right", "pay#other"], 2, ("right",), "pay#other"),
+    ],
+)
+def test_a_payment_that_a_person_accepted_counts_from_then_on(
+    payments: list[str], after: int, void: tuple[str, ...], winner: str | None
+):
+    """What fitted before it was accepted has settled the order, what fits later is a second payment; one that belongs
+    to another order settles nothing, whoever accepts it."""
+    products = {"pay#other": "another", "pay#right": PRODUCT}
+    facts = {
+        name: {"kind": "payment", "payment_id": name[4:], "product_id": products[name], "at": "x"} for name in payments
+    }
+    facts |= {f"void#{each}": {"kind": "void", "payment_id": each} for each in void}
+    facts["accepted"] = {"kind": "accepted", "payment_id": "other", "payment": "pay#other", "after": after}
+    assert orders.winner(Item(PRODUCT), facts, payments) == winner
