@@ -26,6 +26,8 @@ LEDGER_SECONDS = 2.0
 PARKING_TRIES = 2
 """Here and not in botocore, which would wait for up to a second in between."""
 
+Outcome = ledger.Outcome | Literal["self_test"]
+
 _queue = aws.client("sqs")
 
 
@@ -87,7 +89,7 @@ def _store(event: http.Event, body: bytes, now: datetime) -> http.Answer:
     return http.answer(200, {"received": True, "outcome": outcome})
 
 
-def _write(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outcome:
+def _write(body: bytes, name: str, sent_at: str, now: datetime) -> Outcome:
     """Raises what AWS raises, and nothing else."""
     try:
         return _record(body, name, sent_at, now)
@@ -99,8 +101,12 @@ def _write(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outcom
         return "recorded"
 
 
-def _record(body: bytes, name: str, sent_at: str, now: datetime) -> ledger.Outcome:
+def _record(body: bytes, name: str, sent_at: str, now: datetime) -> Outcome:
     fact = events.parse(body, name, references.order_of)
+    if isinstance(fact, events.SelfTest):
+        ledger.note_self_test(fact.nonce, now)
+        logger.info("self_test")
+        return "self_test"
     if isinstance(fact, events.Unknown):
         ledger.keep(body, fact.reason, name, sent_at, now)
         if fact.reason == "other_event":

@@ -95,13 +95,20 @@ class SubscriptionChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class SelfTest:
+    """Sent by `pf`, signed as Pocketsflow signs: changes no order, and is no event."""
+
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
 class Unknown:
     """A body that changes no order: kept whole. `misfit` and `unreadable` should be looked at by a person."""
 
     reason: Literal["other_event", "misfit", "unreadable"]
 
 
-Fact = Payment | Refund | Claim | SubscriptionChanged | Unknown
+Fact = Payment | Refund | Claim | SubscriptionChanged | SelfTest | Unknown
 
 OrderOf = Callable[[object, str], str | None]
 """Finds our order, from an `external_order_id` and the item of the ledger that waits for it if there is none yet."""
@@ -131,6 +138,8 @@ def parse(body: bytes, header: str, order_of: OrderOf = by_id) -> Fact:
         case ["customer", "subscription", name]:
             started = name == "created"
             return _subscription(content, order_of, started, confirmed=bool(signed_names)) or Unknown("misfit")
+        case ["pf", "self_test"] if signed_names and fields.is_text(content.get("nonce")):
+            return SelfTest(fields.identifier(content["nonce"]))
     return Unknown("other_event")
 
 

@@ -184,3 +184,31 @@ def _unreachable(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(secrets._client, "get_secret_value", fail)
     return tried
+
+
+def test_a_self_test_shows_that_it_came_here(cloud: Aws, capsys: pytest.CaptureFixture[str]) -> None:
+    """One item says so; nothing is kept or published, and it is counted as nothing else, be it sent a hundred times."""
+    for nonce in ("first", "second"):
+        body = {"event": "pf.self_test", "nonce": nonce}
+        assert outcome(delivery(body, x_pocketsflow_event="pf.self_test")) == (200, "self_test")
+        [item] = cloud.items().values()
+        assert (item["pk"], item["nonce"]) == ({"S": "webhook#self_test"}, {"S": nonce})
+    counted = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    names = {each["Name"] for line in counted for each in line["_aws"]["CloudWatchMetrics"][0]["Metrics"]}
+    assert names == {"self_test"}
+
+
+@pytest.mark.parametrize(
+    ("body", "header"),
+    [
+        ({"event": "pf.self_test"}, "pf.self_test"),
+        ({"event": "pf.self_test", "nonce": 7}, "pf.self_test"),
+        ({"nonce": "x"}, "pf.self_test"),
+        ({"event": "pf.self_test", "nonce": "x"}, "order.completed"),
+    ],
+)
+def test_what_only_looks_like_a_self_test_is_kept(cloud: Aws, body: dict[str, Any], header: str) -> None:
+    """As any other signed body: by the unsigned header alone nothing disappears."""
+    assert outcome(delivery(body, x_pocketsflow_event=header)) == (200, "recorded")
+    [pk] = cloud.items()
+    assert pk.startswith("raw#")

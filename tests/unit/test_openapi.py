@@ -164,7 +164,7 @@ def test_order_ids() -> None:
 def test_words_are_those_of_the_source() -> None:
     """Statuses of an order, outcomes of a webhook."""
     assert schema("Status")["enum"] == list(get_args(orders.Status))
-    assert schema("Receipt")["properties"]["outcome"]["enum"] == [*get_args(ledger.Outcome), "parked"]
+    assert schema("Receipt")["properties"]["outcome"]["enum"] == [*get_args(ledger.Outcome), "parked", "self_test"]
 
 
 @pytest.mark.parametrize(

@@ -1174,6 +1174,8 @@ def test_outputs():
         "ParkingQueue": {"Ref": "Parking"},
         "ParkedTooLongArn": {"Fn::GetAtt": ["ParkedTooLong", "Arn"]},
         "UnpublishedBucket": {"Ref": "Unpublished"},
+        "CheckoutFunctionName": {"Ref": "CheckoutFunction"},
+        "WebhookFunctionName": {"Ref": "WebhookFunction"},
         "RelayFunctionName": {"Ref": "RelayFunction"},
         "ReconcileFunctionName": {"Ref": "ReconcileFunction"},
     }
