@@ -1,0 +1,40 @@
+"""A terminal with `pf` in it, and a person who reads and types."""
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pexpect
+
+from sandbox.template import ROOT
+from tests.e2e.conftest import Sandbox, shell
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
+
+
+@contextmanager
+def terminal(sandbox: Sandbox, *words: str, columns: int = 120) -> Iterator["pexpect.spawn[str]"]:
+    """`pf --sandbox …`, running; it is ended with the block."""
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "ops", "--sandbox", "--aws-url", sandbox.aws, *words],
+        cwd=str(ROOT), env={**shell(), "TERM": "xterm-256color"}, encoding="utf-8", timeout=60,
+        dimensions=(50, columns),
+    )  # fmt: skip
+    try:
+        yield child
+    finally:
+        child.close(force=True)
+
+
+def said(sandbox: Sandbox, *words: str, typing: str = "", columns: int = 120) -> tuple[int, str]:
+    """Exit code, and what the screen showed, without colours and movements. `typing` answers the questions."""
+    with terminal(sandbox, *words, columns=columns) as child:
+        for line in typing.splitlines():
+            child.expect(r"\]: $|\?: $|: $")
+            child.sendline(line)
+        child.expect(pexpect.EOF)
+        child.wait()
+        assert child.exitstatus is not None
+        return child.exitstatus, _CONTROL.sub("", child.before or "")
