@@ -12,7 +12,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from sandbox.template import PSEUDO_PARAMETERS, ROOT
 
@@ -124,7 +124,10 @@ def find(name: str, stage: str | None, region: str | None = None, profile: str |
 def sandbox(url: str, stage: str | None) -> Stack:
     """The sandbox whose AWS is there, for any key. Raises Unfit."""
     session = boto3.Session(SANDBOX, SANDBOX, region_name=PSEUDO_PARAMETERS["AWS::Region"])
-    return _read(session, SANDBOX, stage, url)
+    try:
+        return _read(session, SANDBOX, stage, url)
+    except EndpointConnectionError:
+        raise Unfit(f"there is no sandbox at {url}; start one: make demo") from None
 
 
 def _read(session: boto3.Session, name: str, stage: str | None, url: str | None = None) -> Stack:

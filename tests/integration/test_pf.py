@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from ops import audit, cli, items
 from ops.cli import Failed
-from ops.stack import Stack, Unfit
+from ops.stack import Stack, Unfit, sandbox
 from tests.conftest import Aws
 from tests.pf import answer, deployed, fails
 
@@ -35,6 +35,12 @@ def test_what_a_stack_is(stack: Stack) -> None:
     assert stack.who().startswith("arn:aws:sts::")
     with pytest.raises(Unfit, match="no output Nothing; deploy it anew"):
         stack.output("Nothing")
+
+
+def test_no_sandbox() -> None:
+    """Says how to start one."""
+    with pytest.raises(Unfit, match=r"no sandbox at http://127.0.0.1:9; start one: make demo"):
+        sandbox("http://127.0.0.1:9", None)
 
 
 def test_the_functions_code_works_on_the_stack_that_was_chosen_or_not_at_all(stack: Stack) -> None:
