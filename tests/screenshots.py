@@ -1,13 +1,19 @@
-"""`make screenshots`: docs/screenshots/, by a browser that buys in a sandbox of its own."""
+"""`make screenshots`: docs/screenshots/, by a browser that buys in a sandbox of its own, and a terminal beside it."""
 
 import io
+import os
 import re
+import shlex
 import sys
 from typing import Any
 
+import pexpect
 import requests
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+from rich.text import Text
 
 from sandbox.pocketsflow import API_KEY
 from sandbox.system import Addresses, running
@@ -18,6 +24,13 @@ FOLDER = ROOT / "docs" / "screenshots"
 MOST = 150_000
 """Bytes of one picture."""
 COLOURS = 256
+TERMINALS = {"order": ["order", "{twice}"], "doctor": ["doctor"], "stats": ["stats"]}
+"""Pictures of `pf`, by name."""
+COLUMNS = 110
+_SCREEN = """<!DOCTYPE html><style>{stylesheet}
+pre {{ color: {foreground}; background: {background}; font: 13px/1.35 monospace; }}
+pre {{ display: inline-block; padding: 16px; }}
+</style><pre>{code}</pre>"""
 
 
 def main() -> None:
@@ -26,15 +39,18 @@ def main() -> None:
         sys.exit("needs chromium")
     FOLDER.mkdir(exist_ok=True)
     with running(0) as at, sync_playwright() as playwright:
-        _have_sold(at)
+        bought = _have_sold(at)
         browser = launched(playwright, path)
         _visit(browser, at, "", width=1280, height=800, scheme="light")
         _visit(browser, at, "-dark-320", width=320, height=690, scheme="dark")
+        for name, words in TERMINALS.items():
+            _terminal(browser, at, name, [word.format(**bought) for word in words])
         browser.close()
 
 
-def _have_sold(at: Addresses) -> None:
-    """What the orders' page has to show beside a purchase: other statuses, and what belongs to no order."""
+def _have_sold(at: Addresses) -> dict[str, str]:
+    """What the orders' page has to show beside a purchase: other statuses, and what belongs to no order. Ids for
+    TERMINALS."""
     with requests.Session() as http:
         http.trust_env = False
 
@@ -44,18 +60,22 @@ def _have_sold(at: Addresses) -> None:
             answer.raise_for_status()
             return answer.json()
 
-        def sell(sku: str, **paid: str) -> str:
-            session = post(f"{at.api}/checkout", {"sku": sku, "customerEmail": "jane@example.com"})["sessionId"]
-            identity: str = post(f"{at.pocketsflow}/_sandbox/sessions/{session}/pay", paid)["orderId"]
-            return identity
+        def sell(sku: str, *payments: dict[str, str]) -> tuple[str, str]:
+            """Our order id, and Pocketsflow's of the last payment."""
+            opened = post(f"{at.api}/checkout", {"sku": sku, "customerEmail": "jane@example.com"})
+            for paid in payments or [{}]:
+                identity: str = post(f"{at.pocketsflow}/_sandbox/sessions/{opened['sessionId']}/pay", paid)["orderId"]
+            return opened["orderId"], identity
 
         sell("membership")
-        sell("print", amount="12.00")
-        post(f"{at.pocketsflow}/refunds", {"orderId": sell("course"), "amount": 10})
+        sell("print", {"amount": "12.00"})
+        twice, _ = sell("course", {}, {})
+        post(f"{at.pocketsflow}/refunds", {"orderId": sell("course")[1], "amount": 10})
         post(f"{at.api}/checkout", {"sku": "print"})
         merchant = {"Authorization": f"Bearer {API_KEY}"}
         [endpoint] = http.get(f"{at.pocketsflow}/webhooks", headers=merchant, timeout=30).json()
         post(f"{at.pocketsflow}/webhooks/{endpoint['_id']}/test", {})
+        return {"twice": twice}
 
 
 def _visit(browser: Browser, at: Addresses, suffix: str, *, width: int, height: int, scheme: Any) -> None:
@@ -80,10 +100,26 @@ def _visit(browser: Browser, at: Addresses, suffix: str, *, width: int, height: 
     context.close()
 
 
-def _picture(page: Page, name: str) -> None:
+def _terminal(browser: Browser, at: Addresses, name: str, words: list[str]) -> None:
+    """What `pf` shows at a terminal, with its colours."""
+    command = [sys.executable, "-m", "ops", "--sandbox", "--aws-url", at.aws, *words]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    told, _ = pexpect.run(
+        shlex.join(command), cwd=str(ROOT), env=environment, timeout=120, withexitstatus=True, dimensions=(80, COLUMNS)
+    )
+    screen = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    screen.print(Text(f"$ pf --sandbox {shlex.join(words)}", style="bold"))
+    screen.print(Text.from_ansi(told.decode()))
+    page = browser.new_page(device_scale_factor=2)
+    page.set_content(screen.export_html(theme=MONOKAI, code_format=_SCREEN))
+    _picture(page, f"pf-{name}", page.locator("pre"))
+    page.close()
+
+
+def _picture(page: Page, name: str, part: Locator | None = None) -> None:
     """With a palette: three times smaller, and nobody sees it."""
     page.evaluate("document.fonts.ready")
-    shown = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    shown = Image.open(io.BytesIO((part or page).screenshot())).convert("RGB")
     path = FOLDER / f"{name}.png"
     shown.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.relative_to(ROOT)}  {path.stat().st_size:,} bytes")
