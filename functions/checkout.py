@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from botocore.exceptions import BotoCoreError, ClientError
 
 from payments import aws, challenge, checkout_request, forms, http, ledger, limits, opening, orders
-from payments.telemetry import count, logger, metrics, needs_attention, where
+from payments.telemetry import about, count, logger, needs_attention, observed, where
 
 CHECKOUTS_PER_ADDRESS = int(os.environ["CHECKOUTS_PER_ADDRESS"])
 OVERDUE = timedelta(seconds=30)
@@ -15,7 +15,7 @@ OVERDUE = timedelta(seconds=30)
 _asked_at = datetime.min.replace(tzinfo=UTC)
 
 
-@metrics.log_metrics
+@observed
 def handler(event: http.Event, context: aws.Context) -> http.Answer:
     now = datetime.now(UTC)
     if event["routeKey"] == "GET /orders/{orderId}":
@@ -72,7 +72,9 @@ def _challenge(request: checkout_request.CheckoutRequest, key: str | None, now: 
 
 def _status(event: http.Event, now: datetime) -> http.Answer:
     order_id = event.get("pathParameters", {}).get("orderId")
-    state = ledger.state(order_id) if orders.is_id(order_id) else None
+    is_id = orders.is_id(order_id)
+    about(order_id if is_id else None)
+    state = ledger.state(order_id) if is_id else None
     count("StatusRead")
     if state is None:
         return http.problem(404, "order_not_found", "There is no such order.")

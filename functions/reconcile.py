@@ -15,14 +15,14 @@ from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from payments import aws, catalogue, progress, sales, secrets
+from payments import aws, catalogue, heard, progress, sales, secrets
 from payments.deployment import MODE
 from payments.findings import Findings, Shop
 from payments.pocketsflow import RequestFailed
 from payments.progress import Run, Walk
 from payments.provider import PER_MINUTE, TOOLS_PER_MINUTE, NoTimeLeft, Provider
 from payments.table import LeftOver, timestamp
-from payments.telemetry import count, logger, metrics, needs_attention, where
+from payments.telemetry import count, logger, measure, needs_attention, observed, where
 
 API_KEY_ARN = os.environ["API_KEY_ARN"]
 RECONCILE_FROM = os.environ["RECONCILE_FROM"]
@@ -38,6 +38,9 @@ TAKES_LONG = timedelta(minutes=20)
 ASK_AFTER = timedelta(minutes=10)
 """What a webhook told is asked for by its id when no list has shown it for so long."""
 MOST_ASKED = 50
+HEARD_WITHIN = timedelta(minutes=10)
+"""After which a payment that was found here should have had its webhook."""
+MOST_UNHEARD = 200
 MAX_PAGES = 2_000
 MAX_PAGES_OF_HISTORY = PER_MINUTE * 60 * 24
 """A day of requests: a list that takes longer has no end."""
@@ -82,7 +85,7 @@ SCHEDULED = {
 }
 
 
-@metrics.log_metrics
+@observed
 def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
     """`{"walk": "recent" | "hours" | "days"}` from the schedule, or the stream's record of a question; with
     `"dry_run": true` nothing is written. Answers what was found, by outcome, whether something failed, and the walks
@@ -101,7 +104,7 @@ def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
             return {"outcome": "already_running"}
         if api_key is None:  # a stack that nobody has set up yet; the checkout says so to whoever wants to buy
             if not dry:
-                progress.save(run, end=True)
+                progress.save(run, now, outcome="no_api_key")
             return {"outcome": "no_api_key"}
         return _reconcile(run, api_key, context, dry=dry)
 
@@ -122,6 +125,8 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> di
         save()
 
     findings = Findings(shop, provider, lambda: datetime.now(UTC), want_refunds, dry=dry)
+    if not dry:
+        _look_back(run, datetime.now(UTC))
     _begin_walks(run, datetime.now(UTC))
     save()  # what becomes due from now on is due again
     walks = _Walks(run, provider, findings, save)
@@ -138,20 +143,42 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> di
         walks.trouble.append(where(error))
     if findings.counts["unreadable"]:
         walks.trouble.append("unreadable rows")
-    for outcome, times in {"PocketsflowRequests": provider.requests, **findings.counts}.items():
-        count(outcome, times)
+    count("PocketsflowRequests", provider.requests)
+    for payment_id, made_at in findings.found.items():
+        run.unheard[payment_id] = timestamp(made_at)
+        measure("PaymentToSettlement", datetime.now(UTC) - made_at)
+    run.unheard = dict(list(run.unheard.items())[-MOST_UNHEARD:])
     if walks.trouble:
         needs_attention("reconcile_partial", trouble="; ".join(walks.trouble))
-    save(end=True)
     is_partial, found = bool(walks.trouble), dict(findings.counts)
+    outcome = "partial" if is_partial else "done"
+    save(outcome=outcome)
     logger.info("reconciled", extra={"found": found, "requests": provider.requests, "partial": is_partial})
     return {
-        "outcome": "partial" if is_partial else "done",
+        "outcome": outcome,
         "found": found,
         "requests": provider.requests,
         "unfinished": sorted(run.walks),
         "dry_run": dry,
     }
+
+
+def _look_back(run: Run, now: datetime) -> None:
+    """How long no webhook has come, and which payments that earlier runs found have had none since. For figures: a run
+    does not fail for them."""
+    try:
+        if (last := heard.last()) is not None:
+            measure("WebhookAge", now - last)
+        due = [payment_id for payment_id, made_at in run.unheard.items() if made_at < timestamp(now - HEARD_WITHIN)]
+        known = sales.read(due)
+    except (BotoCoreError, ClientError, LeftOver) as error:
+        logger.warning("not_looked_back", extra={"error": where(error)})
+        return
+    for payment_id in due:
+        del run.unheard[payment_id]
+        item = known.get(payment_id, {})
+        if not {"heard_at", "claimed_by"} & item.keys():
+            needs_attention("webhook_missed", order_id=item.get("order_id"), payment=payment_id)
 
 
 class _Walks:
@@ -271,10 +298,10 @@ def _from(now: datetime, back: timedelta) -> Walk:
 def _saving(run: Run, provider: Provider) -> Callable[..., None]:
     begun = set(run.due)
 
-    def save(*, end: bool = False) -> None:
+    def save(*, outcome: str | None = None) -> None:
         nonlocal begun
         run.spent = list(provider.spent)
-        progress.save(run, begun, end=end)
+        progress.save(run, datetime.now(UTC), begun, outcome=outcome)
         begun = set()
 
     return save

@@ -4,6 +4,7 @@ First the change is completed in the ledger, where it touches two items: a payme
 refund that waited beside its payment is copied to the order. Only then is it told.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -15,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from payments import aws, ledger, outbox, references, sales, subscriptions, table
+from payments import aws, heard, ledger, outbox, references, sales, subscriptions, table
 from payments.deployment import STAGE
-from payments.telemetry import count, logger, metrics, needs_attention, where
+from payments.telemetry import about, count, logger, needs_attention, observed, where
 
 if TYPE_CHECKING:
     from mypy_boto3_events.type_defs import PutEventsRequestEntryTypeDef as Entry
@@ -40,7 +41,7 @@ class Told(NamedTuple):
     entry: "Entry"
 
 
-@metrics.log_metrics
+@observed
 def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
     """A batch of the stream (docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html). What
     could not be published is reported, and comes again."""
@@ -49,6 +50,7 @@ def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
         with aws.finishing_within(math.inf, leaving=aws.longest_try("events") + SPARE_SECONDS):
             telling, failed = _complete_all(event["Records"])
         failed |= {told.record for told in _publish(telling)}
+        _note_arrivals(event["Records"])
     return {"batchItemFailures": [{"itemIdentifier": number} for number in sorted(failed, key=int)]}
 
 
@@ -57,6 +59,7 @@ def _complete_all(records: list[dict[str, Any]]) -> tuple[list[Told], set[str]]:
     telling, failed = [], set()
     for record in records:
         number = record["dynamodb"]["SequenceNumber"]
+        about(_order_id(record["dynamodb"]))
         try:
             telling += [Told(number, each, _entry(each)) for each in _complete(record["dynamodb"])]
         except (BotoCoreError, ClientError) as error:
@@ -66,7 +69,13 @@ def _complete_all(records: list[dict[str, Any]]) -> tuple[list[Told], set[str]]:
             needs_attention("record_not_understood", error=where(error))
             if not _put_aside(record):
                 failed.add(number)
+    about(None)
     return telling, failed
+
+
+def _order_id(change: dict[str, Any]) -> str | None:
+    kind, _, identity = change["Keys"]["pk"]["S"].partition("#")
+    return identity if kind == "order" else None
 
 
 def _complete(change: dict[str, Any]) -> list[outbox.Event]:
@@ -91,6 +100,9 @@ def _complete(change: dict[str, Any]) -> list[outbox.Event]:
         for name, fact in new.items():
             if name.startswith("ref#") and (name not in old or "order_id" not in old):
                 ledger.copy_to_order(new["order_id"], name, fact, now)
+    elif kind == "raw":
+        for payment_id in heard.payments(old, new):
+            heard.note_payment(payment_id, now)
     return events
 
 
@@ -136,6 +148,21 @@ def _link(order_id: str, name: str, order: dict[str, Any], now: datetime, *, fre
     return sales.link(order_id, fact, now, fresh=fresh)
 
 
+def _note_arrivals(records: list[dict[str, Any]]) -> None:
+    """When the last webhook came, once for the batch. For a figure: what is told does not wait for it."""
+    times: list[str] = []
+    for record in records:
+        change = record["dynamodb"]
+        with contextlib.suppress(Exception):  # what is not understood was told above
+            times += heard.arrivals(table.plain(change.get("OldImage", {})), table.plain(change["NewImage"]))
+    if not times:
+        return
+    try:
+        heard.note(max(times))
+    except (BotoCoreError, ClientError) as error:
+        logger.warning("arrival_not_noted", extra={"error": where(error)})
+
+
 def _publish(telling: list[Told]) -> list[Told]:
     """Sends all, entry by entry again what the bus did not take; gives back what it has not taken in the end."""
     left = []
@@ -171,6 +198,8 @@ def _put(chunk: list[Told]) -> list[Told]:
             needs_attention(told.event.type, **ids)
         else:
             logger.info("published", extra=ids)
+        if told.event.type == "order.paid":
+            count("PaidByWebhook" if told.event.detail["payment"]["source"] == "webhook" else "PaidByReconcile")
     count("EventPublished", len(chunk) - len(refused))
     return refused
 

@@ -5,10 +5,10 @@ import functools
 from datetime import UTC, datetime
 
 from payments import aws, checkout_request, http, opening, server_keys
-from payments.telemetry import metrics
+from payments.telemetry import observed
 
 
-@metrics.log_metrics
+@observed
 def handler(event: http.Event, context: aws.Context) -> http.Answer:
     now = datetime.now(UTC)
     respond = _checkout if event["routeKey"] == "POST /server/checkout" else _register

@@ -13,13 +13,27 @@ from typing import Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from payments import aws, events, http, ledger, references, secrets, signature, subscriptions
-from payments.telemetry import count, logger, metrics, needs_attention, where
+from payments.telemetry import about, count, logger, measure, needs_attention, observed, where
 
 WEBHOOK_SECRETS_ARN = os.environ["WEBHOOK_SECRETS_ARN"]
 PARKING_URL = os.environ["PARKING_URL"]
 STORE_ID = os.environ["STORE_ID"]
 WAITS_FOR_API = os.environ["SETTLE"] == "confirmed"
 MAX_BODY = 256 * 1024
+EVENTS = {
+    "order.completed",
+    "order.refunded",
+    "customer.subscription.created",
+    "customer.subscription.updated",
+    "customer.subscription.deleted",
+    "customer.subscription.pause",
+    "customer.subscription.resumed",
+    "invoice.payment_succeeded",
+    "invoice.payment_failed",
+}
+"""That a metric names: those that are registered (README). Anything else is `other`, since the header is not signed."""
+MILLISECOND_DIGITS = 13
+"""Of a time since 1970, until the year 2286."""
 LEDGER_SECONDS = 2.0
 """For all tries of the ledger; what is left is for the parking queue."""
 
@@ -31,7 +45,7 @@ Outcome = ledger.Outcome | Literal["self_test"]
 _queue = aws.client("sqs")
 
 
-@metrics.log_metrics
+@observed
 def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
     with aws.finishing_in_time(context):
         if "Records" in event:
@@ -61,6 +75,7 @@ def _receive(event: http.Event, now: datetime) -> http.Answer:
 def _verify(body: bytes, given: str, now: datetime) -> Literal["valid", "invalid", "no_secret"]:
     """A signature that fails may be of a secret just added: one look a minute."""
     if not signature.well_formed(given):
+        count("SignatureMalformed")
         return "invalid"
     for max_age in (secrets.MAX_AGE, secrets.REFRESH):
         known = secrets.read(WEBHOOK_SECRETS_ARN, "whsec_", now, max_age)
@@ -85,12 +100,15 @@ def _store(event: http.Event, body: bytes, now: datetime) -> http.Answer:
             needs_attention("ledger_unavailable")
             return http.problem(500, "ledger_unavailable", "The event could not be recorded.")
         outcome = "parked"
-    count(outcome)
+    _measure(outcome, name, sent_at, now)
+    if outcome == "settled":
+        measure("SettleLatency", datetime.now(UTC) - now, "Milliseconds")
     return http.answer(200, {"received": True, "outcome": outcome})
 
 
 def _write(body: bytes, name: str, sent_at: str, now: datetime) -> Outcome:
     """Raises what AWS raises, and nothing else."""
+    about(None)
     try:
         return _record(body, name, sent_at, now)
     except (BotoCoreError, ClientError):
@@ -114,6 +132,7 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> Outcome:
         else:
             needs_attention(f"event_{fact.reason}")
         return "recorded"
+    about(fact.order_id)
     if isinstance(fact, events.SubscriptionChanged):
         ledger.keep(body, "subscription", name, sent_at, now)
         changed = subscriptions.record(fact, now, source="webhook")
@@ -122,7 +141,7 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> Outcome:
     if WAITS_FOR_API and isinstance(fact, events.Payment):
         fact = events.Claim(fact.kind, fact.id, fact.order_id)
     outcome = ledger.record(fact, body, now, source="webhook")
-    ids = {"order_id": fact.order_id, "fact": ledger.fact_name(fact)}
+    ids = {"fact": ledger.fact_name(fact)}
     # A sale that names no order of this stage was made elsewhere in the same account: kept, but nobody's emergency.
     elsewhere = fact.order_id is None or (isinstance(fact, events.Payment) and fact.store_id not in (None, STORE_ID))
     if outcome in ("second_payment", "mismatched") or (outcome == "unmatched" and not elsewhere):
@@ -155,13 +174,24 @@ def _unpark(records: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
     for record in records:
         try:
             message = json.loads(record["body"])
-            outcome = _write(base64.b64decode(message["body"]), message["event"], message["sent_at"], now)
+            name, sent_at = str(message["event"]), str(message["sent_at"])
+            outcome = _write(base64.b64decode(message["body"]), name, sent_at, now)
         except Exception as error:  # noqa: BLE001  # also what nobody here has parked: it holds up no other
             needs_attention("still_parked", error=where(error))
             failed.append({"itemIdentifier": record["messageId"]})
         else:
-            count(outcome)
+            _measure(outcome, name, sent_at, now)
     return {"batchItemFailures": failed}
+
+
+def _measure(outcome: str, name: str, sent_at: str, now: datetime) -> None:
+    """What became of a delivery, and how long after the payment it settled: by the time that the delivery claims,
+    which is fit for a figure and for no decision."""
+    if outcome == "self_test":
+        return
+    count("Deliveries", event=name if name in EVENTS else "other", outcome=outcome)
+    if outcome == "settled" and sent_at.isdecimal() and len(sent_at) <= MILLISECOND_DIGITS:
+        measure("PaymentToSettlement", now - datetime.fromtimestamp(int(sent_at) / 1000, UTC))
 
 
 def _claimed(event: http.Event, header: str) -> str:
@@ -171,6 +201,5 @@ def _claimed(event: http.Event, header: str) -> str:
 
 
 def _refused(status: int, code: str, detail: str) -> http.Answer:
-    count("WebhookRefused")
     logger.info("webhook_refused", extra={"code": code})
     return http.problem(status, code, detail)

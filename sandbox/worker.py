@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import traceback
+import uuid
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
@@ -112,6 +113,7 @@ class Context:
 
     def __init__(self, timeout: int) -> None:
         self._deadline = time.monotonic() + timeout
+        self.aws_request_id = str(uuid.uuid4())
 
     def get_remaining_time_in_millis(self) -> int:
         return max(0, int((self._deadline - time.monotonic()) * 1000))

@@ -78,6 +78,8 @@ class Clock:
 class Context:
     """Of an invocation that has begun now."""
 
+    aws_request_id = "00000000-0000-4000-8000-000000000000"
+
     def __init__(self, clock: Clock, timeout: float) -> None:
         self._clock, self._deadline = clock, clock.now + timedelta(seconds=timeout)
 

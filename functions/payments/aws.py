@@ -44,6 +44,8 @@ _deadline = math.inf
 class Context(Protocol):
     """What is asked of Lambda's context."""
 
+    aws_request_id: str
+
     def get_remaining_time_in_millis(self) -> int: ...
 
 

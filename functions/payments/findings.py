@@ -68,6 +68,8 @@ class Findings:
         self._shop, self._provider, self._now, self._dry = shop, provider, now, dry
         self._want_refunds = want_refunds
         self._failed_in_a_row = 0
+        self.found: dict[str, datetime] = {}
+        """Payments that settled their order here and now, by the time that they were made."""
         self.counts: Counter[str] = Counter()
         """`unreadable` are rows that are not what they should be: never to be taken for "there are none"."""
 
@@ -196,6 +198,8 @@ class Findings:
             return self._judge(sale, item, now)
         if item.get("order_id") != payment.order_id:
             outcome = ledger.record(payment, None, now, "api", sale.flags)
+            if outcome == "settled":
+                self.found[payment.id] = sale.made_at or now
         if outcome in ("confirmed", "redelivered", "unmatched"):
             order = ledger.read(payment.order_id)
             if order is None:

@@ -11,6 +11,7 @@ An order is a grow-only set of facts; whether it is paid is derived from them. I
     idem#<sha256>            one checkout per Idempotency-Key, for a day
     webhook#self_test        the last one that came, so that `pf` sees that it came here
     audit#…                  what a person did by `pf` (ops/audit.py)
+    webhook#last             when the last verified webhook came (payments/heard.py)
 
 A fact is a top-level attribute, written once under a condition on the item itself: one request tells settled,
 redelivered, second payment and mismatch apart, and no dedupe record ever expires. Facts of an order, by name:

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from payments import aws, catalogue, checkout_request, http, ledger, orders, pocketsflow, secrets
 from payments.checkout_request import CheckoutRequest
 from payments.deployment import MODE, SANDBOX
-from payments.telemetry import count, logger, needs_attention, where
+from payments.telemetry import about, count, logger, needs_attention, where
 
 API_KEY_ARN = os.environ["API_KEY_ARN"]
 STORE_ID = os.environ["STORE_ID"]
@@ -163,9 +163,11 @@ def open_checkout(
         case ledger.InProgress(retry_after):
             raise Refused("in_progress", 409, "The same request is being answered.", retry_after=retry_after)
         case ledger.Answered(order_id, session_id, url):
+            about(order_id)
             count("CheckoutReplayed")
-            logger.info("checkout_replayed", extra={"order_id": order_id})
+            logger.info("checkout_replayed")
         case ledger.Opened(order_id):
+            about(order_id)
             session = _create_session(request, order_id, api_key)
             if not isinstance(session, pocketsflow.Session):
                 return session
@@ -182,8 +184,9 @@ def register(event: http.Event, fingerprint: str, order: ledger.Order, now: date
         case ledger.InProgress(retry_after):
             raise Refused("in_progress", 409, "The same request is being answered.", retry_after=retry_after)
         case ledger.Registered(order_id, is_new):
+            about(order_id)
             count("OrderRegistered" if is_new else "CheckoutReplayed")
-            logger.info("order_registered" if is_new else "order_known", extra={"order_id": order_id})
+            logger.info("order_registered" if is_new else "order_known")
             content = {"orderId": order_id, "reference": order.reference, "statusUrl": status_url(event, order_id)}
             return http.answer(201 if is_new else 200, content)
 
@@ -215,13 +218,13 @@ def _create_session(request: CheckoutRequest, order_id: str, api_key: str) -> po
             raise Refused("discount_code_refused", 400, detail) from None
         code = f"pocketsflow_{failure.reason}"
         ledger.mark_failed(order_id, code)
-        needs_attention(code, order_id=order_id)
+        needs_attention(code)
         status, detail = _FAILURES[failure.reason]
         retry_after = RETRY_AFTER if failure.retry_after is None else failure.retry_after
         return http.problem(status, code, detail, retry_after=retry_after if status == 503 else None)
     ledger.attach_session(order_id, session.id, session.url)
     count("CheckoutCreated")
-    logger.info("checkout_created", extra={"order_id": order_id, "session_id": session.id})
+    logger.info("checkout_created", extra={"session_id": session.id})
     return session
 
 

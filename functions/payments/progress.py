@@ -27,7 +27,8 @@ class Walk:
 
 @dataclass
 class Run:
-    """What a run has in hand. `start` is the moment of the very first one; `spent` are its last requests."""
+    """What a run has in hand. `start` is the moment of the very first one; `spent` are its last requests;
+    `unheard` the payments that were found before any webhook told of them, with the time that each was made."""
 
     owner: str
     start: str
@@ -35,6 +36,7 @@ class Run:
     cursors: dict[str, str] = field(default_factory=dict)
     walks: dict[str, Walk] = field(default_factory=dict)
     spent: list[float] = field(default_factory=list)
+    unheard: dict[str, str] = field(default_factory=dict)
 
 
 class LeaseLost(Exception):
@@ -84,21 +86,24 @@ def _run(state: dict[str, Any], owner: str) -> Run:
         cursors=state.get("cursors", {}),
         walks={name: Walk(**walk) for name, walk in state.get("walks", {}).items()},
         spent=[moment / 1000 for moment in state.get("spent", [])],
+        unheard=state.get("unheard", {}),
     )
 
 
-def save(run: Run, begun: Iterable[str] = (), *, end: bool = False) -> None:
-    """Puts down where the run is; `begun` are walks that are due no more, with `end` the lease is given back. Raises
-    LeaseLost."""
+def save(run: Run, now: datetime, begun: Iterable[str] = (), *, outcome: str | None = None) -> None:
+    """Puts down where the run is; `begun` are walks that are due no more. With an `outcome` it ends, and the lease is
+    given back. Raises LeaseLost."""
     values: dict[str, Any] = {
         ":owner": {"S": run.owner},
         ":cursors": value(run.cursors),
         ":walks": value({name: vars(walk) for name, walk in run.walks.items()}),
         ":spent": value([math.ceil(moment * 1000) for moment in run.spent]),  # not a moment too early
+        ":unheard": value(run.unheard),
     }
-    update = "SET cursors = :cursors, walks = :walks, spent = :spent"
-    if end:
-        update += " REMOVE lease_owner, lease_until"
+    update = "SET cursors = :cursors, walks = :walks, spent = :spent, unheard = :unheard"
+    if outcome:
+        update += ", finished_at = :now, outcome = :outcome REMOVE lease_owner, lease_until"
+        values |= {":now": {"S": timestamp(now)}, ":outcome": {"S": outcome}}
     if begun := set(begun):
         update += " DELETE due :begun"
         values |= {":begun": value(begun)}
@@ -111,6 +116,8 @@ def save(run: Run, begun: Iterable[str] = (), *, end: bool = False) -> None:
             ExpressionAttributeValues=values,
         )
     except client.exceptions.ConditionalCheckFailedException as failed:
-        if end and failed.response["ResponseMetadata"]["RetryAttempts"]:  # the lease was given back by this very call
+        if (
+            outcome and failed.response["ResponseMetadata"]["RetryAttempts"]
+        ):  # the lease was given back by this very call
             return
         raise LeaseLost from None

@@ -7,6 +7,7 @@ An item `sale#<their id>` has
     api            what Pocketsflow's API said of it last, so that the same row is no work the next time
     refunds_seen   `<refund id>#<status>` of the refunds that the API lists and the ledger holds
     awaits, since  the API has not been asked since something was said by webhook (the index `unconfirmed`)
+    heard_at       a webhook told of it after the API had shown it (payments/heard.py)
     verdict        nobody's: `unmatched`, with the orders it may have been meant for, or `foreign`
 
 beside the facts that wait here for their order (payments/ledger.py).

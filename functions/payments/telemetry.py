@@ -1,23 +1,85 @@
-"""One logger and one metrics sink. Ids and outcomes only: never a body, a secret, a name or an address."""
+"""One logger and one metrics sink. Ids and outcomes only: never a body, a secret, a name or an address.
 
+Every line of an invocation has its `request_id` and, as soon as it is known, the `order_id`. A metric has the dimension
+`service`, and no more without need: each combination is paid for. infra/observability.yaml has what is made of them.
+"""
+
+import functools
 import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
 from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import MetricUnit, single_metric
+
+if TYPE_CHECKING:
+    from payments.aws import Context
+
+    Handler = Callable[[dict[str, Any], Context], dict[str, Any]]
 
 SERVICE = os.environ["POWERTOOLS_SERVICE_NAME"]
+ATTENTION = {
+    "parked": "Parked",
+    "still_parked": "Parked",
+    "second_payment": "SecondPayment",
+    "payment.second": "SecondPayment",
+    "mismatched": "Mismatched",
+    "payment.mismatched": "Mismatched",
+    "unmatched": "Unmatched",
+    "payment.unmatched": "Unmatched",
+    "ledger.drift": "Drift",
+    "reconcile_partial": "ReconcilePartial",
+    "webhook_missed": "WebhookMissed",
+}
+"""Reasons that have an alarm of their own, by the metric that it watches; every other is `NeedsAttention`."""
+LONGEST = timedelta(days=7)
+"""That a duration is told as: a time that somebody else states may be any."""
 
 logger = Logger(service=SERVICE)
 metrics = Metrics(service=SERVICE, namespace=os.environ["POWERTOOLS_METRICS_NAMESPACE"])
 
 
-def count(name: str, times: int = 1) -> None:
-    metrics.add_metric(name=name, unit=MetricUnit.Count, value=times)
+def observed(handler: "Handler") -> "Handler":
+    """A handler whose lines name its invocation, and whose metrics are written when it ends, however it ends."""
+
+    @functools.wraps(handler)
+    def observing(event: dict[str, Any], context: "Context") -> dict[str, Any]:
+        of_gateway = event.get("requestContext", {}).get("requestId")  # as the access log has it
+        logger.append_keys(request_id=context.aws_request_id, api_request_id=of_gateway, order_id=None)
+        try:
+            return handler(event, context)
+        finally:
+            if metrics.provider.metric_set:
+                metrics.flush_metrics()
+
+    return observing
+
+
+def about(order_id: str | None) -> None:
+    """The lines from here on are about this order, or about none."""
+    logger.append_keys(order_id=order_id)
+
+
+def count(name: str, times: int = 1, **dimensions: str) -> None:
+    """`dimensions` beside the service; their values must be few, and no stranger's."""
+    if not dimensions:
+        metrics.add_metric(name=name, unit=MetricUnit.Count, value=times)
+        return
+    with single_metric(name=name, unit=MetricUnit.Count, value=times, default_dimensions=dimensions):
+        pass
+
+
+def measure(name: str, duration: timedelta, unit: Literal["Seconds", "Milliseconds"] = "Seconds") -> None:
+    """None is shorter than nothing, or longer than LONGEST."""
+    bounded = min(max(duration, timedelta(0)), LONGEST)
+    value = bounded / timedelta(**{unit.lower(): 1})
+    metrics.add_metric(name=name, unit=unit, value=value)
 
 
 def needs_attention(reason: str, **ids: str | None) -> None:
-    """A person should look: counted in `NeedsAttention`, which the template alarms on."""
-    count("NeedsAttention")
+    """A person should look: counted in the metric of its reason, which is alarmed (infra/observability.yaml)."""
+    count(ATTENTION.get(reason, "NeedsAttention"))
     logger.error(reason, extra=ids)
 
 

@@ -79,7 +79,7 @@ def test_what_is_built_runs(built: tuple[Path, str]) -> None:
         "import sys, types, webhook, checkout, relay, reconcile, preflight\n"
         "import requests, aws_lambda_powertools as powertools\n"
         "assert requests.__file__.startswith(sys.argv[1]) and powertools.__file__.startswith(sys.argv[1])\n"
-        "context = types.SimpleNamespace(get_remaining_time_in_millis=lambda: 4000)\n"
+        "context = types.SimpleNamespace(aws_request_id='x', get_remaining_time_in_millis=lambda: 4000)\n"
         "print(webhook.handler({'headers': {}, 'body': '{}'}, context)['statusCode'])\n"
     )
     variables = {name: value for f in template(Mode="live").functions() for name, value in f.environment.items()}

@@ -3,14 +3,11 @@
 from itertools import count
 from typing import Any
 
-import pytest
-
 from payments.progress import LeaseLost
 from tests.integration.outages import Outages, Try
 from tests.world import World
 
 
-@pytest.mark.filterwarnings("ignore:No application metrics")  # the inner run has flushed those of both
 def test_a_lease_that_expires_under_a_run(shop: World, outages: Outages) -> None:
     """Wherever the first run is when the second one takes over: both find the same payments, each is settled and told
     once, and the first one writes no more of where it is."""

@@ -55,6 +55,8 @@ class Weather:
         """What became of the tries of a service."""
         return [fate for asked, fate in zip(self.asked, self.met, strict=True) if asked == service]
 
+    aws_request_id = "00000000-0000-4000-8000-000000000000"
+
     def get_remaining_time_in_millis(self) -> int:
         return int((self.timeout - self.now) * 1000)
 

@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -20,7 +20,7 @@ import pytest
 import reconcile
 import relay
 import webhook
-from payments import aws, findings, orders, outbound, pocketsflow, provider, secrets, table
+from payments import aws, findings, orders, outbound, pocketsflow, provider, secrets, table, telemetry
 from payments.telemetry import logger, metrics
 from sandbox import pocketsflow as fake
 from sandbox import subscriptions as fake_subscriptions
@@ -364,5 +364,5 @@ def _take_over(patch: Any, engine: Engine, random: Random) -> None:
     for module in (outbound, findings):
         patch.setattr(module, "ThreadPoolExecutor", _Inline)
     patch.setattr(metrics, "add_metric", lambda **_: None)
-    patch.setattr(metrics.provider, "flush_metrics", lambda **_: None)
+    patch.setattr(telemetry, "single_metric", lambda **_: nullcontext())
     patch.setattr(logger._logger, "disabled", True)
