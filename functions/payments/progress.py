@@ -116,8 +116,6 @@ def save(run: Run, now: datetime, begun: Iterable[str] = (), *, outcome: str | N
             ExpressionAttributeValues=values,
         )
     except client.exceptions.ConditionalCheckFailedException as failed:
-        if (
-            outcome and failed.response["ResponseMetadata"]["RetryAttempts"]
-        ):  # the lease was given back by this very call
-            return
+        if outcome and failed.response["ResponseMetadata"]["RetryAttempts"]:
+            return  # the lease was given back by this very call
         raise LeaseLost from None
