@@ -31,7 +31,7 @@ screenshots: .venv/dev.ready
 
 lint: .venv/sam.ready
 	ruff check . && ruff format --check . && mypy functions sandbox ops
-	$(VENV)/sam/bin/sam validate --lint && $(VENV)/sam/bin/cfn-lint template.yaml
+	$(VENV)/sam/bin/sam validate --lint && $(VENV)/sam/bin/cfn-lint template.yaml infra/observability.yaml
 
 format: .venv/dev.ready
 	ruff check --fix . && ruff format .
