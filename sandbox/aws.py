@@ -124,6 +124,7 @@ def create_resources(template: Template, endpoint: str | None = None) -> None:
     _create_queues(template, endpoint)
     _create_buses(template, endpoint)
     _create_buckets(template, endpoint)
+    _create_topics(template, endpoint)
 
 
 def _create_queues(template: Template, endpoint: str | None) -> None:
@@ -161,6 +162,21 @@ def _create_buckets(template: Template, endpoint: str | None) -> None:
         name = f"sandbox-{logical_id.lower()}"
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
         template.references[logical_id] = {"Ref": name, "Arn": f"arn:aws:s3:::{name}"}
+
+
+def _create_topics(template: Template, endpoint: str | None) -> None:
+    sns = client("sns", endpoint)
+    for logical_id, _ in template.resources("AWS::SNS::Topic"):
+        template.references[logical_id] = {"Ref": sns.create_topic(Name=f"sandbox-{logical_id}")["TopicArn"]}
+
+
+def create_alarms(template: Template, endpoint: str | None = None) -> None:
+    """Those of the nested stacks, which name the functions. Nobody evaluates them: moto's alarms have the state that
+    somebody sets."""
+    cloudwatch = client("cloudwatch", endpoint)
+    for nested in template.nested():
+        for _, alarm in nested.resources("AWS::CloudWatch::Alarm"):
+            cloudwatch.put_metric_alarm(**{**alarm, "Threshold": float(alarm["Threshold"])})
 
 
 def create_tables(template: Template, endpoint: str | None = None) -> None:

@@ -1,7 +1,7 @@
 """Everything together: shop, API, provider and AWS, wired by template.yaml."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from sandbox.bus import Published, RulePump
 from sandbox.challenge import Verifier
 from sandbox.control import Control
 from sandbox.deployed import Deployed
+from sandbox.figures import Figures
 from sandbox.gateway import Gateway
 from sandbox.orders_view import Judge, Ledger, OrdersView
 from sandbox.pages import Pages
@@ -28,6 +29,9 @@ PATIENCE = 10
 """Instead of the template's: a busy laptop pauses for longer than an AWS endpoint does. What waits for those who have
 patience now (a function's Timeout, Pocketsflow for its webhook) grows with it, or a ledger that is down would no longer
 be noticed in time to park a body."""
+
+FIGURES_SECONDS = 1.0
+"""From one look at what the functions counted to the next."""
 
 STATUS_ROUTE = ("GET", "/orders/{orderId}")
 """Its function has the environment that the functions' code wants to say what an order is."""
@@ -97,9 +101,11 @@ def running(
         aws_server.start(faults.failing(deployed.beside(aws.application()), aws_faults))
         aws.create_resources(template, aws_server.url)
         aws.fill_secrets(template, aws_server.url)
-        buses = [template.references[name]["Ref"] for name, _ in template.resources("AWS::Events::EventBus")]
-        events, s3, sqs = (aws.client(service, aws_server.url) for service in ("events", "s3", "sqs"))
-        published = Published(buses, events, sqs)
+        clients = {name: aws.client(name, aws_server.url) for name in ("events", "s3", "sqs", "cloudwatch")}
+        published, figures = (
+            Published(_buses(template), clients["events"], clients["sqs"]),
+            Figures(clients["cloudwatch"]),
+        )
 
         functions = [_patient(function) for function in template.functions()]
         environment = {"AWS_ENDPOINT_URL": aws_server.url, "POCKETSFLOW_URL": provider_server.url}
@@ -114,8 +120,9 @@ def running(
             background.join()
 
         stack.callback(end)
-        workers.start(functions, environment)
+        workers.start(functions, environment, figures.hear)
         template.references.update({name: {"Ref": name} for name in workers.of_sources})
+        aws.create_alarms(template, aws_server.url)
         deployed.invoke = {name: worker.invoke for name, worker in workers.of_sources.items()}
         deployed.outputs = {**template.outputs(), **_own_outputs(api_server.url, provider_server.url)}
 
@@ -136,9 +143,14 @@ def running(
 
         _begin_faults(failing or {}, account, aws_faults)
         background.repeat(published.poll)
-        _feed(functions, workers, background, {"events": events, "s3": s3, "sqs": sqs})
+        background.repeat(figures.poll, FIGURES_SECONDS)
+        _feed(functions, workers, background, clients)
 
         yield Addresses(shop_server.url, api_server.url, provider_server.url, aws_server.url)
+
+
+def _buses(template: Template) -> list[str]:
+    return [template.references[name]["Ref"] for name, _ in template.resources("AWS::Events::EventBus")]
 
 
 def _begin_faults(
@@ -171,13 +183,13 @@ class _Workers:
         self.of_requests: dict[str, Worker] = {}
         self.of_sources: dict[str, Worker] = {}
 
-    def start(self, functions: list[Function], environment: Mapping[str, str]) -> None:
-        """Raises RuntimeError for a function that does not start."""
+    def start(self, functions: list[Function], environment: Mapping[str, str], hear: Callable[[str], None]) -> None:
+        """`hear` is told every line that they print. Raises RuntimeError for a function that does not start."""
         for function in functions:
-            first = second = Worker(function, environment)
+            first = second = Worker(function, environment, hear=hear)
             self.of_requests[function.logical_id] = first
             if function.routes and (function.streams or function.queues or function.schedules or function.rules):
-                second = Worker(function, environment, first.logs)
+                second = Worker(function, environment, first.logs, hear)
             self.of_sources[function.logical_id] = second
         for worker in self._all():
             worker.wait_until_ready()

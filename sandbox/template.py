@@ -111,7 +111,13 @@ class Template:
         """Logical id and properties, intrinsics resolved, of the resources of a type whose condition holds."""
         for logical_id, resource in self._content["Resources"].items():
             if resource["Type"] == kind and self._holds(resource.get("Condition")):
-                yield logical_id, self._resolve(resource["Properties"])
+                yield logical_id, self._resolve(resource.get("Properties", {}))
+
+    def nested(self) -> Iterator["Template"]:
+        """The templates of nested stacks, with the parameters that this one gives them."""
+        for _, stack in self.resources("AWS::CloudFormation::Stack"):
+            given = {name: str(value) for name, value in stack["Parameters"].items()}
+            yield Template((ROOT / stack["TemplateURL"]).read_text(), given)
 
     def functions(self) -> list[Function]:
         return [_function(logical_id, it) for logical_id, it in self.resources("AWS::Serverless::Function")]

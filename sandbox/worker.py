@@ -14,7 +14,7 @@ import time
 import traceback
 import uuid
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sandbox.template import PSEUDO_PARAMETERS, ROOT, Function
@@ -27,10 +27,17 @@ INIT_SECONDS = 60
 class Worker:
     """A function of the template, running. `logs` holds what it printed last."""
 
-    def __init__(self, function: Function, environment: Mapping[str, str], logs: deque[str] | None = None) -> None:
-        """`logs` of another environment of the same function, to share them."""
+    def __init__(
+        self,
+        function: Function,
+        environment: Mapping[str, str],
+        logs: deque[str] | None = None,
+        hear: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """`logs` of another environment of the same function, to share them; each line is told to `hear`, too."""
         self.function = function
         self.logs: deque[str] = deque(maxlen=1000) if logs is None else logs
+        self._hear = hear
         self._environment = {**lambda_environment(function), **environment}
         self._one_at_a_time = threading.Lock()
         self._closed = False
@@ -106,6 +113,7 @@ class Worker:
         with self._process.stdout as lines:
             for line in lines:
                 self.logs.append(line.rstrip())
+                self._hear(line)
 
 
 class Context:
