@@ -965,113 +965,6 @@ def test_parameters_are_all_shown_and_all_used():
 # --- Who is told ------------------------------------------------------------------------------------------------------
 
 
-def test_attention_is_alarmed_under_the_name_it_is_emitted(capsys: pytest.CaptureFixture[str]):
-    """needs_attention() emits exactly the metric that an alarm watches: namespace, name and dimension."""
-    telemetry.metrics.clear_metrics()
-    telemetry.needs_attention("test")
-    telemetry.metrics.flush_metrics()
-    emitted = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
-    [directive] = emitted["_aws"]["CloudWatchMetrics"]
-    [metric] = directive["Metrics"]
-    assert directive["Dimensions"] == [["service"]]
-    alarms = resolved("AWS::CloudWatch::Alarm", Stage="test")
-    watched = {
-        (alarm["Namespace"], alarm["MetricName"], json.dumps(alarm["Dimensions"]))
-        for alarm in alarms.values()
-        if alarm["MetricName"] == "NeedsAttention"
-    }
-    for service in ("checkout", "webhook", "relay", "reconcile"):
-        dimensions = json.dumps([{"Name": "service", "Value": service}])
-        assert (directive["Namespace"], metric["Name"], dimensions) in watched
-    assert len(watched) == 4
-    assert emitted["service"] == telemetry.SERVICE
-
-
-@pytest.mark.parametrize("name", ["CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction"])
-def test_alarms_name_the_function_s_service_and_namespace(name: str):
-    """What the function is told to call itself is what its alarm looks for, in every stage."""
-    variables = resolved("AWS::Serverless::Function", Stage="prod")[name]["Environment"]["Variables"]
-    alarm = resolved("AWS::CloudWatch::Alarm", Stage="prod")[name.replace("Function", "AttentionAlarm")]
-    assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"] == "pocketsflow-prod"
-    assert alarm["Dimensions"] == [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
-
-
-@pytest.mark.parametrize(
-    ("function", "metric"),
-    [
-        *((name, "Errors") for name in ("CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction")),
-        ("WebhookFunction", "Throttles"),
-        ("RelayFunction", "Throttles"),
-        ("RelayFunction", "IteratorAge"),
-    ],
-)
-def test_lambda_s_own_alarms(function: str, metric: str):
-    """Crashes are alarmed, and so are a webhook that found no room and a relay that falls behind."""
-    alarms = [
-        alarm["Properties"]
-        for alarm in resources("AWS::CloudWatch::Alarm").values()
-        if alarm["Properties"]["MetricName"] == metric
-        and alarm["Properties"]["Dimensions"] == [{"Name": "FunctionName", "Value": {"Ref": function}}]
-    ]
-    assert [alarm["Namespace"] for alarm in alarms] == ["AWS/Lambda"]
-
-
-AT_ONCE = {
-    "Statistic": "Sum",
-    "Period": 60,
-    "EvaluationPeriods": 1,
-    "Threshold": 1,
-    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-    "TreatMissingData": "notBreaching",
-}
-OTHERWISE: dict[str, dict[str, Any]] = {
-    "WebhookSignatureAlarm": {"Period": 3_600},  # a stranger can set it off: an hour of silence must come before
-    "RelayAgeAlarm": {"Statistic": "Maximum", "Threshold": 5 * 60 * 1_000},
-    "ParkedTooLongAlarm": {"Statistic": "Maximum"},  # what lies there, not what comes
-    "ReconcileSilentAlarm": {
-        "Period": 1_800,
-        "ComparisonOperator": "LessThanThreshold",
-        "TreatMissingData": "breaching",
-    },
-}
-
-
-def test_alarms_go_off_at_once_and_tell_somebody():
-    """One occurrence is enough, silence is no alarm, within a minute, but where it is said above; and the topic hears
-    of each."""
-    alarms = resources("AWS::CloudWatch::Alarm")
-    assert OTHERWISE.keys() <= alarms.keys()
-    for name, alarm in alarms.items():
-        found = alarm["Properties"]
-        assert {key: found[key] for key in AT_ONCE} == {**AT_ONCE, **OTHERWISE.get(name, {})}, name
-        assert found["AlarmActions"] == [{"Ref": "AlarmTopic"}], name
-        assert "ActionsEnabled" not in found, name
-        assert found["AlarmDescription"], name
-
-
-def test_the_silence_of_reconciliation_is_alarmed(capsys: pytest.CaptureFixture[str]):
-    """Under the name that it counts its ends by; half an hour is six runs, so that one that is cut short is none."""
-    alarm = resolved("AWS::CloudWatch::Alarm", Stage="test")["ReconcileSilentAlarm"]
-    telemetry.metrics.clear_metrics()
-    telemetry.count("ReconcileCompleted")
-    telemetry.metrics.flush_metrics()
-    emitted = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
-    [directive] = emitted["_aws"]["CloudWatchMetrics"]
-    assert (alarm["Namespace"], alarm["MetricName"]) == (directive["Namespace"], directive["Metrics"][0]["Name"])
-    assert alarm["Dimensions"] == [{"Name": "service", "Value": "reconcile"}]
-    assert 'count("ReconcileCompleted")' in (ROOT / "functions/reconcile.py").read_text()
-    assert alarm["Period"] == 6 * min(seconds for _, seconds, _ in schedules())
-
-
-def test_what_lies_in_the_dead_letter_queue_is_alarmed():
-    """For as long as anything lies there."""
-    alarm = properties("ParkedTooLongAlarm")
-    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/SQS", "ApproximateNumberOfMessagesVisible")
-    assert alarm["Dimensions"] == [
-        {"Name": "QueueName", "Value": {"Fn::GetAtt": ["ParkedTooLong", "QueueName"]}},
-    ]
-
-
 @pytest.mark.parametrize(("email", "subscribed"), [("", False), ("on.call@shop.example", True)])
 def test_somebody_subscribes_when_there_is_an_address(email: str, subscribed: bool):
     """Without an address there is no subscription that could never be confirmed."""
@@ -1079,9 +972,9 @@ def test_somebody_subscribes_when_there_is_an_address(email: str, subscribed: bo
 
 
 def test_only_this_account_s_alarms_speak_on_the_topic():
-    """CloudWatch publishes, for this account alone."""
+    """CloudWatch publishes, and Budgets, for this account alone."""
     [statement] = properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]
-    assert statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert statement["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"]}
     assert statement["Action"] == "sns:Publish"
     assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
 
