@@ -3,7 +3,10 @@
 # make bench   what a cold start and a webhook cost                    (ARGS=--rounds=100; writes docs/performance.md)
 # make simulate  a day at each rate of lost webhooks              (ARGS=--payments=500; writes docs/reliability.md)
 # make screenshots  docs/screenshots/, by a browser that buys
-# make build   the artifact for `sam deploy`                           (PY=3.12 ARCH=x86_64: to run it elsewhere, beside the first)
+# make build   the artifact for `sam deploy`, and what it is made of   (PY=3.12 ARCH=x86_64: to run it elsewhere, beside the first)
+# make deploy STAGE=test   the stack pocketsflow-test; the first time it asks   (ROLLOUT=…: docs/deploying.md; ARGS=--role-arn=…)
+# make delete STAGE=test   all of it but the payments; says where they are
+# make audit   known holes in what is pinned, asked of PyPI
 SHELL := bash
 PYTHON ?= python3
 VENV := $(CURDIR)/.venv
@@ -12,8 +15,9 @@ export PATH := $(VENV)/bin:$(PATH)
 # uv knows the public certificate authorities, the machine perhaps one more.
 export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,0)
 export PY ARCH
+OF_STAGE = --config-env $(STAGE) --stack-name pocketsflow-$(STAGE)
 
-.PHONY: demo test simulate bench screenshots lint format build lock
+.PHONY: demo test simulate bench screenshots lint audit format build deploy delete stage lock
 demo: .venv/sandbox.ready
 	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT))
 
@@ -30,15 +34,33 @@ screenshots: .venv/dev.ready
 	python -m tests.screenshots
 
 lint: .venv/sam.ready
-	ruff check . && ruff format --check . && mypy functions sandbox ops
-	$(VENV)/sam/bin/sam validate --lint && $(VENV)/sam/bin/cfn-lint template.yaml infra/observability.yaml
+	ruff check . && ruff format --check . && mypy functions sandbox ops && bandit -q -c pyproject.toml -r functions sandbox ops
+	$(VENV)/sam/bin/sam validate --lint && $(VENV)/sam/bin/cfn-lint template.yaml $(filter-out infra/openapi.yaml,$(wildcard infra/*.yaml))
+
+# dev.txt has all of functions/ and the sandbox in it. What could not be looked up is no pass.
+audit: .venv/sam.ready
+	pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/dev.txt
+	pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/sam.txt
 
 format: .venv/dev.ready
 	ruff check --fix . && ruff format .
 
 build: .venv/sam.ready
 	$(VENV)/sam/bin/sam build $(if $(PY)$(ARCH),--build-dir .aws-sam/build-$(PY)$(ARCH))
+	@python -W ignore -m cyclonedx_py requirements functions/requirements.txt --pyproject pyproject.toml --output-reproducible -o .aws-sam/sbom.cdx.json
 	@python -c 'import base64, hashlib; print("pocketsflow-checkout.js: integrity=\"sha384-" + base64.b64encode(hashlib.sha384(open("storefront/pocketsflow-checkout.js", "rb").read()).digest()).decode() + "\"")'
+
+# The first time it asks, and keeps the answers in samconfig.toml under the stage's name.
+deploy: stage build
+	$(if $(ROLLOUT),python -m ops.rollout $(ROLLOUT) .aws-sam/build/template.yaml)
+	$(VENV)/sam/bin/sam deploy $(OF_STAGE) --capabilities CAPABILITY_IAM CAPABILITY_AUTO_EXPAND --resolve-s3 --s3-prefix pocketsflow-$(STAGE) --no-fail-on-empty-changeset $(if $(CI),--no-confirm-changeset) \
+	$(if $(shell grep -s '^\[$(STAGE)\.deploy' samconfig.toml),,--guided --parameter-overrides Stage=$(STAGE)) $(ARGS)
+
+delete: stage .venv/sam.ready
+	@kept=$$(pf --stage $(STAGE) kept) && $(VENV)/sam/bin/sam delete $(OF_STAGE) $(ARGS) && echo "$$kept"
+
+stage:
+	@[[ "$(STAGE)" =~ ^[a-z][a-z0-9-]{0,15}$$ && "$(STAGE)" != default ]] || { echo 'of which stage? for example: STAGE=test' >&2; exit 2; }
 
 # Versions and hashes of everything, for Python 3.11 and newer, from the *.in files.
 lock: .venv/dev.ready

@@ -1,9 +1,10 @@
 """`python -m ops`, or `pf`: a group of commands for each subject, in a module of its own."""
 
-from ops import keys, settle
+from ops import keys, kept, settle
 from ops.cli import pf
 
 pf.add_command(keys.key)
+pf.add_command(kept.kept)
 pf.add_command(settle.settle)
 
 if __name__ == "__main__":

@@ -1,0 +1,34 @@
+"""What outlives the stack: read before it is deleted, since afterwards nobody says it."""
+
+from collections.abc import Callable
+
+import click
+
+from ops import cli
+from ops.stack import Stack
+
+_KEPT = {
+    "LedgerTable": "the ledger: every order, payment and event",
+    "ParkingQueue": "webhooks that wait to be written, for 14 days",
+    "ParkedTooLongArn": "webhooks that could not be written, for 14 days",
+    "UnpublishedBucket": "changes that could not be published, for 90 days",
+}
+"""Outputs that name what template.yaml retains."""
+
+
+@click.command("kept")
+@cli.json_option
+@click.pass_obj
+def kept(stack: Callable[[], Stack], as_json: bool) -> None:
+    """What stays in the account when the stack is deleted, and where."""
+    found = stack()
+    names = {output: found.output(output) for output in _KEPT}
+    if as_json:
+        cli.print_json({"stack": found.name, "kept": names})
+        return
+    click.echo(f"Of the stack {found.name} this is kept in {found.session.region_name}, until somebody deletes it:")
+    for output, name in names.items():
+        click.echo(f"  {name}  {_KEPT[output]}")
+    click.echo("Its secrets can be restored for 30 days: aws secretsmanager restore-secret --secret-id ARN")
+    for output in ("ApiKeySecret", "WebhookSecretsSecret"):
+        click.echo(f"  {found.output(output)}")
