@@ -1,6 +1,6 @@
 """`python -m ops`, or `pf`: a group of commands for each subject, in a module of its own."""
 
-from ops import keys, kept, settle
+from ops import kept, keys, settle
 from ops.cli import pf
 
 pf.add_command(keys.key)

@@ -12,6 +12,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 PSEUDO_PARAMETERS = {
     "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws",
     "AWS::Region": "eu-west-1",
     "AWS::StackId": "arn:aws:cloudformation:eu-west-1:123456789012:stack/sandbox/00000000-0000-4000-8000-000000000000",
     "AWS::StackName": "sandbox",

@@ -305,6 +305,9 @@ def test_a_function_may_do_exactly_this(name: str):
     for statement in policy["PolicyDocument"]["Statement"]:
         if "Fn::If" in statement:
             condition, yes, no = statement["Fn::If"]
+            if condition == "HasKey":
+                assert no == NO_VALUE
+                continue  # tests/unit/test_hardening.py
             if condition == "HasChallenge":
                 assert (name, named(yes["Resource"]), no) == ("CheckoutFunction", "ChallengeSecret", NO_VALUE)
                 assert yes["Action"] == "secretsmanager:GetSecretValue"
@@ -329,7 +332,7 @@ def test_no_role_is_shared():
     roles = [role_of(name) for name in FUNCTIONS]
     assert sorted([*roles, "ScheduleRole"]) == sorted(resources("AWS::IAM::Role"))
     for role in roles:
-        assert properties(role).keys() == {"AssumeRolePolicyDocument", "Policies"}
+        assert properties(role).keys() == {"AssumeRolePolicyDocument", "PermissionsBoundary", "Policies"}
         assert properties(role)["AssumeRolePolicyDocument"]["Statement"] == [
             {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
         ]
@@ -340,7 +343,7 @@ def test_no_role_is_shared():
 def test_the_schedules_may_start_reconciliation_alone():
     """EventBridge Scheduler takes their role, for this account alone, and may do one thing with it."""
     role = properties("ScheduleRole")
-    assert role.keys() == {"AssumeRolePolicyDocument", "Policies"}
+    assert role.keys() == {"AssumeRolePolicyDocument", "PermissionsBoundary", "Policies"}
     assert role["AssumeRolePolicyDocument"]["Statement"] == [
         {
             "Effect": "Allow",
@@ -356,6 +359,12 @@ def test_the_schedules_may_start_reconciliation_alone():
     assert named(statement["Resource"]) == "ReconcileFunction.Arn"
 
 
+PEOPLE = [
+    "arn:${AWS::Partition}:iam::${AWS::AccountId}:user/*",
+    "arn:${AWS::Partition}:iam::${AWS::AccountId}:role/aws-reserved/sso.amazonaws.com/*",
+]
+
+
 def test_no_action_with_a_star():
     """No policy anywhere allows `service:*` or names resources by a pattern, but for the objects of one bucket, which
     have no names before they are there; `*` alone is X-Ray's, once in each function's role."""
@@ -363,11 +372,13 @@ def test_no_action_with_a_star():
     for name, resource in expanded()["Resources"].items():
         found = resource.get("Properties", {})
         assert "ManagedPolicyArns" not in found, name
-        documents = [found.get("Policies"), found.get("PolicyDocument")]
+        documents = [found.get("Policies"), found.get("PolicyDocument"), found.get("Statement")]
         stars += [(name, text) for text in strings(documents) if "*" in text]
-    of_the_bucket = [("UnpublishedPolicy", text) for text in ("*", "s3:*", "${Unpublished.Arn}/*")]  # which denies
+    denying = [("UnpublishedPolicy", text) for text in ("*", "s3:*", "${Unpublished.Arn}/*")]
+    denying += [(f"{queue}Policy", text) for queue in QUEUES for text in ("*", "sqs:*") * 2]
+    denying += [("AlarmTopicPolicy", "*"), ("BusPolicy", "*"), *(("BusPolicy", text) for text in PEOPLE)]
     in_roles = [(role_of(name), "*") for name in FUNCTIONS]
-    assert sorted(stars) == sorted([*in_roles, *of_the_bucket, ("RelayRole", "${Unpublished.Arn}/*")])
+    assert sorted(stars) == sorted([*in_roles, *denying, ("RelayRole", "${Unpublished.Arn}/*")])
 
 
 def test_only_the_gateway_calls_and_only_its_routes():
@@ -807,7 +818,7 @@ def test_a_parked_body_is_kept(name: str):
     """Encrypted, for as long as SQS keeps anything, and longer than the stack lives; a creation that fails leaves
     nothing behind."""
     assert resources("AWS::SQS::Queue").keys() == set(QUEUES)
-    assert properties(name)["SqsManagedSseEnabled"] is True
+    assert resolved("AWS::SQS::Queue")[name]["SqsManagedSseEnabled"] is True
     assert properties(name)["MessageRetentionPeriod"] == 14 * 24 * 3_600
     assert "FifoQueue" not in properties(name)
     queue = expanded()["Resources"][name]
@@ -836,7 +847,7 @@ def test_a_parked_body_is_tried_for_a_day():
 def test_the_bucket_of_what_could_not_be_published():
     """Encrypted, nobody's but the account's, and not for ever: the records hold people's addresses."""
     assert resources("AWS::S3::Bucket").keys() == {"Unpublished"}
-    bucket = properties("Unpublished")
+    bucket = resolved("AWS::S3::Bucket")["Unpublished"]
     [encryption] = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
     assert encryption["ServerSideEncryptionByDefault"] == {"SSEAlgorithm": "AES256"}
     blocked = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
@@ -871,7 +882,7 @@ def test_secrets_are_created_empty():
     assert secrets.keys() == {"ApiKey", "WebhookSecrets", "ChallengeSecret"}
     assert secrets["ChallengeSecret"]["Condition"] == "HasChallenge"
     for secret in secrets.values():
-        assert secret["Properties"].keys() == {"Description"}
+        assert secret["Properties"].keys() == {"Description", "KmsKeyId"}
         assert secret["UpdateReplacePolicy"] == "Retain"
 
 
@@ -973,7 +984,7 @@ def test_somebody_subscribes_when_there_is_an_address(email: str, subscribed: bo
 
 def test_only_this_account_s_alarms_speak_on_the_topic():
     """CloudWatch publishes, and Budgets, for this account alone."""
-    [statement] = properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]
+    [statement, _] = properties("AlarmTopicPolicy")["PolicyDocument"]["Statement"]
     assert statement["Principal"] == {"Service": ["cloudwatch.amazonaws.com", "budgets.amazonaws.com"]}
     assert statement["Action"] == "sns:Publish"
     assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
@@ -1055,9 +1066,17 @@ def test_outputs():
     """What a person needs after `sam deploy`, and no secret."""
     outputs = {name: output["Value"] for name, output in expanded()["Outputs"].items()}
     base = "https://${Api}.execute-api.${AWS::Region}.${AWS::URLSuffix}"
+    own = "https://${DomainName}"
     assert outputs == {
-        "ApiUrl": {"Fn::Sub": base},
-        "WebhookUrl": {"Fn::Sub": f"{base}/webhooks/pocketsflow"},
+        "ApiUrl": {"Fn::If": ["HasDomain", {"Fn::Sub": own}, {"Fn::Sub": base}]},
+        "WebhookUrl": {
+            "Fn::If": [
+                "HasDomain",
+                {"Fn::Sub": f"{own}/webhooks/pocketsflow"},
+                {"Fn::Sub": f"{base}/webhooks/pocketsflow"},
+            ]
+        },
+        "DomainTarget": {"Fn::GetAtt": ["Domain", "RegionalDomainName"]},
         "LedgerTable": {"Ref": "Ledger"},
         "ApiKeySecret": {"Ref": "ApiKey"},
         "WebhookSecretsSecret": {"Ref": "WebhookSecrets"},
