@@ -89,6 +89,12 @@ class Function:
     """How often an asynchronous invocation that failed is tried again: a schedule's, a rule's."""
 
 
+def parse(text: str) -> dict[str, Any]:
+    """YAML or JSON with every intrinsic function by its long name, as CloudFormation reads either."""
+    content: dict[str, Any] = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader with CloudFormation's tags
+    return content
+
+
 class Template:
     """A template with its parameters filled in.
 
@@ -96,7 +102,7 @@ class Template:
     """
 
     def __init__(self, text: str, parameters: Mapping[str, str]) -> None:
-        self._content = yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader with CloudFormation's tags
+        self._content = parse(text)
         self.references: dict[str, dict[str, str]] = {}
         self._parameters: dict[str, Any] = {**PSEUDO_PARAMETERS}
         if unknown := parameters.keys() - self._content["Parameters"].keys():
@@ -161,7 +167,7 @@ class Template:
             case "Ref":
                 return self._reference(argument, "Ref")
             case "Fn::GetAtt":
-                return self._reference(*argument.split(".", 1))
+                return self._reference(*argument)
             case "Fn::Sub":
                 return re.sub(r"\$\{([^}]+)\}", lambda match: str(self._substitute(match[1])), argument)
             case "Fn::If":
@@ -265,7 +271,8 @@ class _Loader(yaml.SafeLoader):
 
 def _construct_tag(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
     if isinstance(node, yaml.ScalarNode):
-        content: Any = loader.construct_scalar(node)
+        text = loader.construct_scalar(node)
+        content: Any = text.split(".", 1) if tag == "GetAtt" else text
     elif isinstance(node, yaml.SequenceNode):
         content = loader.construct_sequence(node, deep=True)
     else:
