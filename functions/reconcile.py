@@ -44,6 +44,7 @@ MOST_UNHEARD = 200
 MAX_PAGES = 2_000
 MAX_PAGES_OF_HISTORY = PER_MINUTE * 60 * 24
 """A day of requests: a list that takes longer has no end."""
+HISTORY = timedelta(days=180)
 WIDENED = timedelta(days=1)
 """No source says whether a list's dates are inclusive, nor in which zone they are read."""
 
@@ -73,10 +74,15 @@ LISTINGS = {  # in the order of their urgency
     "subscribers.hours": Listing("/subscriptions/subscribers", timedelta(0)),
     "orders.days": Listing("/orders", timedelta(days=2)),
     "payments.days": Listing("/payments", timedelta(days=2), {"type": "subscription"}),
-    "orders.history": Listing("/orders", timedelta(days=180)),
-    "refunds.history": Listing("/refunds", timedelta(days=180)),
+    "orders.since": Listing("/orders", HISTORY),
+    "payments.since": Listing("/payments", HISTORY, {"type": "subscription"}),
+    "refunds.since": Listing("/refunds", HISTORY),
+    "orders.history": Listing("/orders", HISTORY),
+    "refunds.history": Listing("/refunds", HISTORY),
 }
-URGENT = [name for name in LISTINGS if not name.endswith(".history")]
+URGENT = [name for name in LISTINGS if not name.endswith((".since", ".history"))]
+SINCE = [name for name in LISTINGS if name.endswith(".since")]
+"""No schedule's: from a moment on that a person names."""
 SCHEDULED = {
     "asked": ["orders.asked", "payments.asked"],
     "recent": ["orders.recent", "payments.recent"],
@@ -87,14 +93,17 @@ SCHEDULED = {
 
 @observed
 def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
-    """`{"walk": "recent" | "hours" | "days"}` from the schedule, or the stream's record of a question; with
-    `"dry_run": true` nothing is written. Answers what was found, by outcome, whether something failed, and the walks
-    that there was no time for."""
+    """`{"walk": "recent" | "hours" | "days"}` from the schedule, or the stream's record of a question; from a person
+    also `{"walk": "since", "since": "<UTC>"}`, and then, to go on while `unfinished` names it, `{"walk": "since"}`.
+    With `"dry_run": true` nothing is written. Answers what was found, by outcome, whether something failed, and the
+    walks that there was no time for."""
     count("ReconcileStarted")
     now = datetime.now(UTC)
-    due = SCHEDULED.get("asked" if "Records" in event else event.get("walk", ""))
-    if due is None:
-        raise ValueError(f"walk must be one of {', '.join(SCHEDULED)}")
+    walk = "asked" if "Records" in event else event.get("walk", "")
+    if walk not in (*SCHEDULED, "since"):
+        raise ValueError(f"walk must be one of {', '.join(SCHEDULED)}, since")
+    due = SCHEDULED.get(walk, [])
+    since = _since(event["since"], now) if walk == "since" and "since" in event else None
     dry = bool(event.get("dry_run"))
     with aws.finishing_in_time(context):
         api_key = _api_key(now)
@@ -106,10 +115,10 @@ def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
             if not dry:
                 progress.save(run, now, outcome="no_api_key")
             return {"outcome": "no_api_key"}
-        return _reconcile(run, api_key, context, dry=dry)
+        return _reconcile(run, api_key, context, since=since, dry=dry)
 
 
-def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> dict[str, Any]:
+def _reconcile(run: Run, api_key: str, context: aws.Context, *, since: datetime | None, dry: bool) -> dict[str, Any]:
     provider = Provider(
         api_key,
         [] if dry else run.spent,
@@ -128,6 +137,8 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, dry: bool) -> di
     if not dry:
         _look_back(run, datetime.now(UTC))
     _begin_walks(run, datetime.now(UTC))
+    if since is not None:
+        _begin_since(run, since, datetime.now(UTC))
     save()  # what becomes due from now on is due again
     walks = _Walks(run, provider, findings, save)
     try:
@@ -273,6 +284,22 @@ def _begin_walks(run: Run, now: datetime) -> None:
         elif LISTINGS[name].back is None and now - datetime.fromisoformat(walk.until) > TAKES_LONG:
             shortest = f"{_kind(name)}.asked"
             run.walks[shortest] = _beginning(shortest, run, now)
+
+
+def _begin_since(run: Run, since: datetime, now: datetime) -> None:
+    """One that is under way from that moment, or from before it, goes on instead, unless it is stuck."""
+    for name in SINCE:
+        walk = run.walks.get(name)
+        if walk is None or walk.stuck or datetime.fromisoformat(walk.since) > since:
+            run.walks[name] = Walk(timestamp(since), timestamp(now))
+
+
+def _since(text: object, now: datetime) -> datetime:
+    """Raises ValueError."""
+    since = datetime.fromisoformat(text) if isinstance(text, str) else None
+    if since is None or since.tzinfo is None or not now - HISTORY - WIDENED <= since <= now:
+        raise ValueError(f"since must be a time with its zone, at most {HISTORY.days} days ago")
+    return since
 
 
 def _beginning(name: str, run: Run, now: datetime) -> Walk:

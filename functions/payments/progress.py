@@ -45,12 +45,16 @@ class LeaseLost(Exception):
 
 def begin(due: Iterable[str], owner: str, now: datetime, lease: timedelta) -> Run | None:
     """Notes which walks are due, and takes the lease; None while another run has it, which finds them due then."""
+    update, values = "SET #start = if_not_exists(#start, :now)", {":now": value(timestamp(now))}
+    if due := set(due):
+        update += " ADD due :due"
+        values[":due"] = value(due)
     client.update_item(
         TableName=TABLE,
         Key=key(STATE),
-        UpdateExpression="SET #start = if_not_exists(#start, :now) ADD due :due",
+        UpdateExpression=update,
         ExpressionAttributeNames={"#start": "start"},
-        ExpressionAttributeValues={":now": {"S": timestamp(now)}, ":due": value(set(due))},
+        ExpressionAttributeValues=values,
     )
     try:
         state = plain(
