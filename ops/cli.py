@@ -227,6 +227,14 @@ def time_option(name: str, help_text: str, **more: Any) -> Callable[[Any], Any]:
     )
 
 
+def for_option(default: int) -> Callable[[Any], Any]:
+    """How long a command may wait for others."""
+    return click.option(
+        "--for", "seconds", type=click.IntRange(min=0), default=default, metavar="SECONDS", show_default=True,
+        help="How long to wait.",
+    )  # fmt: skip
+
+
 since_option = time_option("--since", "From when on")
 yes_option = click.option("--yes", is_flag=True, help="Do not ask.")
 
