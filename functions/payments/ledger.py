@@ -23,6 +23,8 @@ redelivered, second payment and mismatch apart, and no dedupe record ever expire
     void#<payment>                     the payment belongs to another order
     drift#<payment>#<kind>             Pocketsflow denies what is written here
     accepted                           a payment for something else that a person has accepted
+
+Beside them, also on a sale: resolved#<payment>, a person's note that it is dealt with. No fact: it changes nothing.
 """
 
 import hashlib
