@@ -135,7 +135,7 @@ def _said(
             return call()
         except RequestFailed as failure:
             reason = failure.reason
-            worth_it = reason == "busy" or (repeatable and reason in ("failed", "unreachable"))
+            worth_it = repeatable and reason in ("busy", "failed", "unreachable")
             if absent_is_fine and reason == "not_found":
                 return None
             if worth_it and tries_left:

@@ -1,0 +1,203 @@
+"""`pf refund`: money goes back once, or nobody says that it did."""
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from ops import audit
+from ops.stack import Stack
+from tests.pf import answer, deployed, done, failed, fails, run
+from tests.world import World
+
+
+@pytest.fixture
+def stack(shop: World) -> Stack:
+    return deployed()
+
+
+@pytest.fixture
+def sale(shop: World, stack: Stack) -> tuple[str, str]:
+    """A paid order of 49.00 and its payment."""
+    bought = shop.buy()
+    shop.deliver()
+    shop.flow()
+    shop.requests.clear()
+    return bought
+
+
+def amounts(shop: World) -> list[str]:
+    """Of the refunds that Pocketsflow has."""
+    return [str(each["amount"]) for each in shop.account.refunds.values()]
+
+
+def test_all_that_is_left_is_refunded(shop: World, stack: Stack, sale: tuple[str, str]) -> None:
+    """With the reason; the ledger hears of it by the webhook, and is not written by the command."""
+    order_id, payment_id = sale
+    before = shop.stack.order(order_id)
+    told = done("refund", order_id, "--reason", "broken", "--yes")
+    assert (told["amount"], told["currency"], told["left"]) == ("49.00", "usd", "0.00")
+    assert (told["payment"], told["order_id"], told["status"]) == (payment_id, order_id, "completed")
+    [refund] = shop.account.refunds.values()
+    assert (refund["_id"], refund["amount"], refund["reason"]) == (told["refund"], Decimal("49.00"), "broken")
+    assert shop.stack.order(order_id) == before
+    assert shop.deliver() == ["recorded"]
+    shop.flow()
+    assert shop.status(order_id) == "refunded"
+    [entry] = audit.of(stack, order_id)
+    assert {name: entry[name] for name in ("action", "reason", "payment", "amount", "currency")} == {
+        "action": "refund", "reason": "broken", "payment": payment_id, "amount": "49.00", "currency": "usd",
+    }  # fmt: skip
+    assert failed("refund", order_id, "--reason", "x", "--yes") == (
+        1, "nothing is left: 49.00 of 49.00 usd were refunded",
+    )  # fmt: skip
+
+
+def test_a_part_and_no_more_than_is_left(shop: World, sale: tuple[str, str]) -> None:
+    """In the very digits that were given, as a number of JSON; a cent more than is left is refused."""
+    sent: list[Any] = []
+    post = shop.account.refund
+
+    def refunding(*about: Any) -> Any:
+        sent.append(about[1])
+        return post(*about)
+
+    shop.account.refund = refunding  # type: ignore[method-assign]
+    assert done("refund", sale[1], "--amount", "10.10", "--reason", "x", "--yes")["left"] == "38.90"
+    assert sent == [Decimal("10.10")]
+    assert str(sent[0]) == "10.10"
+    code, line = failed("refund", sale[1], "--amount", "38.91", "--reason", "x", "--yes")
+    assert (code, line) == (1, "38.91 is more than is left: 38.90 usd")
+    assert amounts(shop) == ["10.10"]
+
+
+def test_what_will_happen_is_shown_first(shop: World, stack: Stack, sale: tuple[str, str]) -> None:
+    """Order, payment, what was paid and given back; no changes nothing, and leaves no entry."""
+    order_id, payment_id = sale
+    shop.account.refund(payment_id, Decimal("9.00"), "x")
+    result = run("refund", order_id, "--amount", "10.00", "--reason", "x", answering="n\n")
+    assert (result.exit_code, "nothing was refunded" in result.stderr) == (1, True)
+    for word in (order_id, payment_id, "settles it", "49.00 usd", "9.00 usd", "40.00 usd", "10.00 usd"):
+        assert word in result.stdout
+    assert "buyer@" not in result.output
+    assert (amounts(shop), audit.of(stack, order_id)) == (["9.00"], [])
+    result = run("refund", order_id, "--amount", "10.00", "--reason", "x", answering="y\n")
+    assert (result.exit_code, "Refunded 10.00 usd (completed)" in result.stderr) == (0, True)
+
+
+def test_of_two_payments_one_is_named(shop: World, sale: tuple[str, str]) -> None:
+    """And what it is to the order is shown."""
+    order_id, first = sale
+    second = shop.pay(shop.stack.order(order_id)["session_id"]["S"])
+    shop.deliver()
+    shop.flow()
+    code, line = failed("refund", order_id, "--reason", "paid twice", "--yes")
+    assert (code, first in line, f"{second} (second payment)" in line) == (1, True, True)
+    assert amounts(shop) == []
+    result = run("refund", second, "--reason", "paid twice", "--yes")
+    assert "second payment" in result.stdout
+    assert [each["orderId"] for each in shop.account.refunds.values()] == [second]
+
+
+def test_a_refund_that_only_the_ledger_has_heard_of_counts(shop: World, sale: tuple[str, str]) -> None:
+    """A list may be late; a refund that failed is none."""
+    shop.account.refund(sale[1], Decimal("40.00"), "x")
+    shop.deliver()
+    shop.answers["GET /refunds"] = lambda _: (200, [])
+    code, line = failed("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
+    assert (code, line) == (1, "10.00 is more than is left: 9.00 usd")
+    del shop.answers["GET /refunds"]
+    shop.account.set_refund_status(next(iter(shop.account.refunds)), "failed")
+    assert done("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")["left"] == "39.00"
+
+
+def test_somebody_else_refunds_while_one_reads(shop: World, sale: tuple[str, str]) -> None:
+    """What was refunded is read again after the answer; nothing is sent on what has changed."""
+    order = shop.requests
+
+    def meanwhile() -> None:
+        if order.count("GET /refunds") == 2 and not shop.account.refunds:
+            shop.account.refund(sale[1], Decimal("5.00"), "x")
+
+    shop.on_request = meanwhile
+    code, line = failed("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes", "--json")
+    assert (code, "somebody has refunded some of it just now" in line) == (75, True)
+    assert "POST /refunds" not in shop.requests
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 200])
+def test_a_lost_answer_to_what_has_happened(shop: World, sale: tuple[str, str], status: int) -> None:
+    """The list tells that it did: once, whatever the answer was."""
+
+    def losing() -> None:
+        if shop.requests[-1] == "POST /refunds":
+            shop.account.set_faults({"http_status": status, "http_times": 1, "http_body": "<html>"})
+
+    shop.on_request = losing
+    told = done("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
+    assert told["refund"] in shop.account.refunds
+    assert amounts(shop) == ["10.00"]
+    assert shop.requests.count("POST /refunds") == 1
+
+
+@pytest.mark.parametrize("status", [429, 500])
+def test_an_answer_that_is_lost_for_good(shop: World, stack: Stack, sale: tuple[str, str], status: int) -> None:
+    """Nobody knows: 75, nothing is sent again, and the entry in the audit is there."""
+    shop.answers["POST /refunds"] = lambda _: (status, {})
+    result = run("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
+    assert result.exit_code == 75
+    assert "nobody knows whether 10.00 usd" in result.stderr
+    assert "look there before you try again" in result.stderr
+    assert shop.requests.count("POST /refunds") == 1
+    assert len(audit.of(stack, sale[0])) == 1
+
+
+def test_what_pocketsflow_refuses(shop: World, sale: tuple[str, str]) -> None:
+    """Is not done, and said."""
+    shop.answers["POST /refunds"] = lambda _: (400, {"message": "no"})
+    result = run("refund", sale[0], "--reason", "x", "--yes")
+    assert (result.exit_code, "Pocketsflow refuses POST /refunds" in result.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(("status", "code"), [(500, 75), (429, 75), (401, 1), (404, 1)])
+def test_pocketsflow_is_down_before(
+    shop: World, stack: Stack, sale: tuple[str, str], status: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing was sent, nothing is audited."""
+    monkeypatch.setattr("ops.provider.time.sleep", lambda _: None)
+    shop.answers[f"GET /orders/{sale[1]}"] = lambda _: (status, {})
+    assert failed("refund", sale[0], "--reason", "x", "--yes")[0] == code
+    assert "POST /refunds" not in shop.requests
+    assert audit.of(stack, sale[0]) == []
+
+
+def test_without_an_audit_no_refund(shop: World, sale: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is done that would be unwritten."""
+    fails(monkeypatch, "TransactWriteItems", answer("AccessDeniedException"))
+    assert run("refund", sale[0], "--reason", "x", "--yes").exit_code == 1
+    assert amounts(shop) == []
+
+
+def test_a_subscription_s_payment(shop: World, stack: Stack) -> None:
+    """Is refunded in the dashboard: the API knows no such refund."""
+    order_id, _ = shop.buy("membership")
+    shop.deliver()
+    code, line = failed("refund", order_id, "--reason", "x", "--yes")
+    assert (code, "dashboard" in line) == (1, True)
+
+
+@pytest.mark.parametrize("amount", ["0", "0.00", "-1", "1e2", "1.2345", "NaN", "ten", "1,00"])
+def test_amounts_that_are_none(shop: World, amount: str) -> None:
+    """Are wrong, before anything is asked; and so is no reason."""
+    assert run("refund", "ord_x", "--amount", amount, "--reason", "x").exit_code == 2
+    assert run("refund", "ord_x").exit_code == 2
+
+
+def test_a_row_without_an_amount(shop: World, sale: tuple[str, str]) -> None:
+    """Nobody reckons with what nobody knows."""
+    shop.answers["GET /refunds"] = lambda _: (200, [{"_id": "r", "orderId": sale[1], "status": "completed"}])
+    assert failed("refund", sale[0], "--reason", "x", "--yes") == (
+        1, "a refund in Pocketsflow's list has no amount; refund this one in the dashboard",
+    )  # fmt: skip
+    assert "POST /refunds" not in json.dumps(shop.requests)
