@@ -11,15 +11,19 @@ from typing import Any
 import requests
 
 from payments import addresses, catalogue
-from payments.telemetry import logger
+from payments.telemetry import logger, where
 
 ORIGINS = os.environ["ALLOWED_ORIGINS"].split(",")
 RETURN_ADDRESSES = [os.environ["SUCCESS_URL"], os.environ["CANCEL_URL"]]
 CATALOGUE = Path(__file__).parent / "catalogue.json"
 
 
+class NotTold(Exception):
+    """CloudFormation did not take the answer. In no word of the address, which is presigned: Lambda logs this."""
+
+
 def handler(event: dict[str, Any], _context: object) -> None:
-    """Answers CloudFormation with SUCCESS, or with FAILED and what to mend."""
+    """Answers CloudFormation with SUCCESS, or with FAILED and what to mend. Raises NotTold."""
     obstacle = None if event["RequestType"] == "Delete" else _obstacle()
     logger.info("preflight", extra={"obstacle": obstacle})
     answer = {
@@ -28,8 +32,12 @@ def handler(event: dict[str, Any], _context: object) -> None:
         "PhysicalResourceId": "preflight",
         **{name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")},
     }
-    # No content type: the address is presigned without one.
-    requests.put(event["ResponseURL"], data=json.dumps(answer).encode(), timeout=5).raise_for_status()
+    try:  # no content type: the address is presigned without one
+        said = requests.put(event["ResponseURL"], data=json.dumps(answer).encode(), timeout=5)
+    except requests.RequestException as error:
+        raise NotTold(where(error)) from None
+    if not said.ok:
+        raise NotTold(f"status {said.status_code}")
 
 
 def _obstacle() -> str | None:

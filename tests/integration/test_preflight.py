@@ -1,6 +1,7 @@
 """The check inside the deployment of a live stack."""
 
 import json
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,19 @@ def test_deleting_the_stack_is_never_refused(cloudformation: tuple[str, list[Any
         {"RequestType": "Delete", "ResponseURL": url, "StackId": "s", "RequestId": "r", "LogicalResourceId": "l"}, None
     )
     assert answers[0]["Status"] == "SUCCESS"
+
+
+@pytest.mark.parametrize("status", [403, None])
+def test_an_answer_that_is_not_taken(monkeypatch: pytest.MonkeyPatch, status: int | None) -> None:
+    """The function fails, so that Lambda tries again, and what it logs does not have the presigned address."""
+    server = Server(0)
+    server.start(Response("SignatureDoesNotMatch: presigned", status=status or 200))
+    url = server.url
+    if status is None:
+        server.close()
+    event = {"RequestType": "Delete", "ResponseURL": f"{url}/?X-Amz-Signature=presigned"}
+    with pytest.raises(preflight.NotTold) as raised:
+        preflight.handler({**event, "StackId": "s", "RequestId": "r", "LogicalResourceId": "l"}, None)
+    assert "presigned" not in "".join(traceback.format_exception(raised.value))
+    if status is not None:
+        server.close()
