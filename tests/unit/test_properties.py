@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import copy
 import hashlib
 import ipaddress
 import itertools
@@ -24,92 +23,25 @@ from payments.catalogue import Item
 from payments.checkout_request import CheckoutRequest
 from tests import conftest
 from tests.payloads import PRODUCT, paid, refunded, sign, subscribed
+from tests.strategies import (
+    ANY_CHARACTER,
+    ANY_TEXT,
+    ODD_NUMBERS,
+    OUT_OF_RANGE,
+    Number,
+    encoded,
+    json_values,
+    mutated,
+    near,
+    numbers,
+    places,
+)
 
 EXAMPLES = settings(conftest.EXAMPLES, max_examples=120)
 ORDER = "ord_test_01hzy7v3k4m5n6p7q8r9s0t1v2"
-
-# Half of a surrogate pair too, as JSON can smuggle it in: second halves only, since two halves make a whole. Mapped, or
-# they would drown in the million other characters.
-ANY_CHARACTER = st.characters(exclude_categories=["Cs"]) | st.sampled_from('\udfff\0\x7f\u2028\u212a\xe9 "').map(str)
-ANY_TEXT = st.text(ANY_CHARACTER, max_size=80)
 ENCODABLE_TEXT = st.text(max_size=80)
 
-# As text, because some of them are out of the range of every Python type.
-ODD_NUMBERS = ["0", "-0", "-0.0", "0E+999999", "1e400", "1E-7", "0.000001", "999999999999999.999999", "1E+15", "-1e-9"]
-OUT_OF_RANGE = ["1e99999999999999999999", "NaN", "Infinity", "-Infinity"]
-
-
-class _Number(str):
-    """A number in JSON, as it is written there."""
-
-    __slots__ = ()
-
-
-def encoded(value: Any) -> str:
-    """JSON with numbers as they are written."""
-    match value:
-        case _Number():
-            return str(value)
-        case dict():
-            return "{" + ", ".join(f"{json.dumps(name)}: {encoded(inner)}" for name, inner in value.items()) + "}"
-        case list():
-            return "[" + ", ".join(map(encoded, value)) + "]"
-    return json.dumps(value)
-
-
-def numbers(*more: str) -> st.SearchStrategy[_Number]:
-    written = st.decimals(allow_nan=False, allow_infinity=False).map(str) | st.integers().map(str)
-    return (st.sampled_from([*ODD_NUMBERS, *more]) | written).map(_Number)
-
-
-def json_values(texts: st.SearchStrategy[str], numbers: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    leaves = st.none() | st.booleans() | numbers | texts
-    return st.recursive(
-        leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=6
-    )
-
-
-def places(content: Any) -> list[tuple[Any, Any]]:
-    """Every container in a JSON value, with every key or index in it."""
-    keys = list(content) if isinstance(content, dict) else range(len(content)) if isinstance(content, list) else []
-    return [place for key in keys for place in [(content, key), *places(content[key])]]
-
-
-@st.composite
-def near(draw: st.DrawFn, documented: list[dict[str, Any]], names: list[str], values: st.SearchStrategy[Any]) -> Any:
-    """A documented body, changed at up to three places."""
-    content = copy.deepcopy(draw(st.sampled_from(documented)))
-    for _ in range(draw(st.sampled_from([0, 1, 1, 2, 3]))):
-        if not places(content):
-            break
-        holder, key = draw(st.sampled_from(places(content)))
-        match draw(st.sampled_from(["replace", "remove", "copy", "add"])):
-            case "replace":
-                holder[key] = draw(values)
-            case "remove":
-                del holder[key]
-            case "copy":
-                source, name = draw(st.sampled_from(places(content)))
-                holder[key] = copy.deepcopy(source[name])
-            case "add" if isinstance(holder, dict):
-                holder[draw(st.sampled_from(names) | ANY_TEXT)] = draw(values)
-    return content
-
-
 # --- Signature --------------------------------------------------------------------------------------------------------
-
-
-@st.composite
-def mutated(draw: st.DrawFn, text: str) -> str:
-    """A text with one character removed, inserted or replaced, cut short, or with something before or after it."""
-    position = draw(st.integers(0, len(text)))
-    begin, end = text[:position], text[position:]
-    character = draw(st.sampled_from("0123456789abcdefABCDEF \n\0０ａ") | ANY_CHARACTER)
-    return draw(
-        st.sampled_from(
-            [begin, end, begin + end[1:], begin + character + end, begin + character + end[1:], end + begin, text * 2]
-        )
-    )
 
 
 @settings(EXAMPLES, max_examples=200)
@@ -246,7 +178,7 @@ def test_a_body_near_a_documented_one_is_a_fact(content: dict[str, Any], other_n
 def states_told(customer: dict[str, Any]) -> set[str]:
     """The states that a signed subscriptionCustomer can be said to be in: at most one."""
     status, active, paused = (customer.get(name) for name in ("status", "active", "paused"))
-    word = status.lower() if isinstance(status, str) and not isinstance(status, _Number) else None
+    word = status.lower() if isinstance(status, str) and not isinstance(status, Number) else None
     told = {
         "ended": word in ("canceled", "cancelled", "ended", "expired", "incomplete_expired"),
         "past_due": word in ("past_due", "unpaid"),
@@ -262,7 +194,7 @@ def states_told(customer: dict[str, Any]) -> set[str]:
 
 
 def _is_event_name(value: Any) -> bool:
-    return isinstance(value, str) and not isinstance(value, _Number) and "." in value
+    return isinstance(value, str) and not isinstance(value, Number) and "." in value
 
 
 HASHES = [prefix + hashlib.sha256(b"a#b").hexdigest() for prefix in ("", "sha256-")]
@@ -345,7 +277,7 @@ def test_json_is_read_exactly(value: Any) -> None:
 
     def exact(value: Any) -> Any:
         match value:
-            case _Number():
+            case Number():
                 return Decimal(value).as_tuple()
             case Decimal():
                 return value.as_tuple()
@@ -357,7 +289,7 @@ def test_json_is_read_exactly(value: Any) -> None:
 
     written = encoded(value)
     found = [value, *(holder[key] for holder, key in places(value))]
-    if any(isinstance(inner, _Number) and inner in OUT_OF_RANGE for inner in found):
+    if any(isinstance(inner, Number) and inner in OUT_OF_RANGE for inner in found):
         with pytest.raises(strictjson.Unreadable):
             strictjson.parse(written.encode())
     else:
@@ -645,7 +577,7 @@ def test_every_request_within_the_limits_is_served(metadata: dict[str, str], opt
         | st.sampled_from(
             ["external_order_id", "external_order_id2", "pocketsflow_x", "pocketsflow", "x" * 40, "x" * 41]
         ),
-        st.text(ANY_CHARACTER, max_size=3) | st.sampled_from(["😀" * 500, "x" * 501, _Number("7"), None, ["x"]]),
+        st.text(ANY_CHARACTER, max_size=3) | st.sampled_from(["😀" * 500, "x" * 501, Number("7"), None, ["x"]]),
         max_size=2,
     ),
     more=st.sampled_from([0, 0, 0, 17, 18, 19, 20]),
@@ -656,7 +588,7 @@ def test_metadata_is_taken_within_its_limits_and_refused_beyond(odd: dict[str, A
     texts = [*metadata, *metadata.values()]
     fine = (
         len(metadata) <= 20
-        and all(isinstance(text, str) and not isinstance(text, _Number) for text in texts)
+        and all(isinstance(text, str) and not isinstance(text, Number) for text in texts)
         and not any(character == "\0" or unicodedata.category(character) == "Cs" for character in "".join(texts))
         and all(0 < len(name) <= 40 for name in metadata)
         and all(len(value) <= 500 for value in metadata.values())
