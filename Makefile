@@ -2,6 +2,7 @@
 # make test    every test; make lint: what reads the code              (both edit nothing)
 # make bench   what a cold start and a webhook cost                    (ARGS=--rounds=100; writes docs/performance.md)
 # make simulate  a day at each rate of lost webhooks              (ARGS=--payments=500; writes docs/reliability.md)
+# make fuzz    requests that nobody sends, for a minute each            (SECONDS=600; what is found stays in tests/fuzz/findings/)
 # make screenshots  docs/screenshots/, by a browser that buys
 # make build   the artifact for `sam deploy`, and what it is made of   (PY=3.12 ARCH=x86_64: to run it elsewhere, beside the first)
 # make deploy STAGE=test   the stack pocketsflow-test; the first time it asks   (ROLLOUT=…: docs/deploying.md; ARGS=--role-arn=…)
@@ -17,7 +18,7 @@ export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,
 export PY ARCH
 OF_STAGE = --config-env $(STAGE) --stack-name pocketsflow-$(STAGE)
 
-.PHONY: demo test simulate bench screenshots lint audit format build deploy delete stage lock
+.PHONY: demo test simulate fuzz bench screenshots lint audit format build deploy delete stage lock
 demo: .venv/sandbox.ready
 	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT))
 
@@ -29,6 +30,9 @@ bench: .venv/dev.ready
 
 simulate: .venv/dev.ready
 	PYTHONPATH=functions python -m tests.simulation $(ARGS)
+
+fuzz: .venv/dev.ready
+	PYTHONPATH=functions python -m tests.fuzz $(or $(SECONDS),60)
 
 screenshots: .venv/dev.ready
 	python -m tests.screenshots

@@ -27,7 +27,9 @@ from tests.openapi import DOCUMENT, FORM, HTML, JSON, OPERATIONS, PROBLEM, deref
 
 DIRECT: dict[str, Any] = {"trust_env": False}
 """No proxy."""
-FUZZ_SECONDS = 240
+FUZZ_SECONDS = float(os.environ.get("FUZZ_SECONDS", "0"))
+"""For `make fuzz`: so long, and other requests each time."""
+THE_SAME = ("--max-examples", "40", "--seed", "1", "--generation-deterministic")
 LEFT_OUT = {
     "unsupported_method": "API Gateway answers 404, and not 405, to a method that a path does not have",
 }
@@ -345,22 +347,22 @@ def own_sandbox() -> Iterator[Sandbox]:
 
 def test_schemathesis_finds_nothing(own_sandbox: Sandbox, tmp_path: Path) -> None:
     """Hundreds of right and wrong requests to every route: each answer is documented, every wrong request is refused,
-    every right one is served. Always the same ones, but for the ports in addresses."""
+    every right one is served. Always the same ones, but for the ports in addresses and where `make fuzz` asks."""
     sandbox, key = own_sandbox, make_key(own_sandbox, "fuzz")
     (tmp_path / "openapi.yaml").write_text(yaml.safe_dump(of_this_shop(sandbox)))
     command = [
         *(str(Path(sys.executable).parent / "schemathesis"), "run", str(tmp_path / "openapi.yaml")),
         *("--url", sandbox.api, "--header", f"Authorization: Bearer {key}"),
         *("--checks", "all", "--exclude-checks", ",".join(LEFT_OUT), "--continue-on-failure"),
-        *("--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "40", "--no-shrink"),
-        *("--seed", "1", "--generation-deterministic"),
+        *("--phases", "examples,coverage,fuzzing,stateful", "--no-shrink"),
+        *(("--max-time", f"{FUZZ_SECONDS:g}", "--max-examples", "100000") if FUZZ_SECONDS else THE_SAME),
         *("--request-timeout", "20", "--output-sanitize", "false", "--no-color"),
     ]
     told = subprocess.run(
         command,
         cwd=tmp_path,
         env={**shell(), "PYTHONPATH": str(ROOT), "SCHEMATHESIS_HOOKS": "tests.e2e.fuzzing", "NO_PROXY": "*"},
-        capture_output=True, text=True, timeout=FUZZ_SECONDS, check=False,
+        capture_output=True, text=True, timeout=240 + FUZZ_SECONDS, check=False,
     )  # fmt: skip
     assert told.returncode == 0, told.stdout + told.stderr
     assert "Tested: 5" in told.stdout
