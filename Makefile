@@ -43,15 +43,15 @@ lint: .venv/sam.ready
 
 # dev.txt has all of functions/ and the sandbox in it. What could not be looked up is no pass.
 audit: .venv/sam.ready
-	pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/dev.txt
-	pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/sam.txt
+	$(VENV)/sam/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/dev.txt
+	$(VENV)/sam/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off -r requirements/sam.txt
 
 format: .venv/dev.ready
 	ruff check --fix . && ruff format .
 
 build: .venv/sam.ready
 	$(VENV)/sam/bin/sam build $(if $(PY)$(ARCH),--build-dir .aws-sam/build-$(PY)$(ARCH))
-	@python -W ignore -m cyclonedx_py requirements functions/requirements.txt --pyproject pyproject.toml --output-reproducible -o .aws-sam/sbom.cdx.json
+	@$(VENV)/sam/bin/python -W ignore -m cyclonedx_py requirements functions/requirements.txt --pyproject pyproject.toml --output-reproducible -o .aws-sam/sbom.cdx.json
 	@python -c 'import base64, hashlib; print("pocketsflow-checkout.js: integrity=\"sha384-" + base64.b64encode(hashlib.sha384(open("storefront/pocketsflow-checkout.js", "rb").read()).digest()).decode() + "\"")'
 
 # The first time it asks, and keeps the answers in samconfig.toml under the stage's name.
@@ -78,7 +78,7 @@ lock: .venv/dev.ready
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $<
 	ln -sf ../../ops/pf $(VENV)/bin/pf && touch $@
 
-# Apart, because they hold boto3 and pydantic back.
+# Apart, because they hold boto3 and pydantic back, or bring what requests would import.
 .venv/sam.ready: requirements/sam.txt .venv/dev.ready
 	uv venv -q --clear --python $(VENV)/bin/python $(VENV)/sam
 	uv pip install -q --python $(VENV)/sam --require-hashes -r $< && touch $@

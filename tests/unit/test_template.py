@@ -17,7 +17,7 @@ from samtranslator.yaml_helper import yaml_parse
 import reconcile
 import relay
 import webhook
-from payments import aws, ledger, pocketsflow, provider, secrets, table, telemetry
+from payments import aws, ledger, pocketsflow, provider, secrets, table
 from sandbox import aws as sandbox_aws
 from sandbox.template import ROOT, Template
 
