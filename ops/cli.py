@@ -152,17 +152,29 @@ def console(*, stderr: bool = False) -> "Console":
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """On standard output; columns of the same width, and where it is no terminal nothing but text."""
+    """On standard output; columns of the same width, and where it is no terminal nothing but text. What does not fit
+    a terminal stands below each other: no id is ever broken."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[printable(cell) for cell in row] for row in rows]
     shown = Table(box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, header_style="bold")
     for name in columns:
         shown.add_column(name, overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text(printable(cell)) for cell in row))
-    console().print(shown)
+    for row in cells:
+        shown.add_row(*map(Text, row))
+    here = console()
+    if here.measure(shown, options=here.options.update(max_width=_WIDEST)).maximum <= here.width:
+        here.print(shown)
+        return
+    if title:
+        here.print(title, style="italic")
+    for row in cells:
+        for name, cell in zip(columns, row, strict=True):
+            line = Text.assemble((f"{name:{max(map(len, columns))}}", "bold"), "  ", cell)
+            here.print(line, soft_wrap=True)
+        here.print()
 
 
 @contextmanager
@@ -202,6 +214,7 @@ def confirmed(question: str, *, yes: bool) -> bool:
 _AGO = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _WIDE = 240
+_WIDEST = 10_000
 
 
 def moment(text: str, now: datetime) -> datetime:

@@ -1,5 +1,6 @@
 """Reading the ledger, as it lies in its table: items are plain, as functions/payments/table.py makes them."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Queue
@@ -14,6 +15,7 @@ _PAGES_AHEAD = 8
 """Kept for a slow reader: a scan of any length takes the same memory."""
 
 Item = dict[str, Any]
+_COUNT = re.compile(r"-?[0-9]{1,38}")
 
 
 def get(stack: Stack, pk: str) -> Item | None:
@@ -22,7 +24,7 @@ def get(stack: Stack, pk: str) -> Item | None:
     try:
         answer = dynamodb.get_item(TableName=stack.table, Key={"pk": {"S": pk}}, ConsistentRead=True)
     except dynamodb.exceptions.ResourceNotFoundException:
-        raise _no_table(stack) from None
+        raise no_table(stack) from None
     return _plain(answer["Item"]) if "Item" in answer else None
 
 
@@ -49,7 +51,7 @@ def scan(stack: Stack, prefixes: Sequence[str], seen: Callable[[int], None] | No
                     break
                 more = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
         except dynamodb.exceptions.ResourceNotFoundException:
-            pages.put(_no_table(stack))
+            pages.put(no_table(stack))
         except Exception as error:  # noqa: BLE001  # raised again where the items are read
             pages.put(error)
         pages.put(None)
@@ -90,10 +92,10 @@ def _value(typed: Any) -> Any:
             return [_value(each) for each in content]
         case "SS":
             return set(content)
-        case "N":
+        case "N" if _COUNT.fullmatch(content):
             return int(content)
-    return content
+    return content  # a number that is no count is none of the ledger's: as text it is at least shown
 
 
-def _no_table(stack: Stack) -> Failed:
+def no_table(stack: Stack) -> Failed:
     return Failed(f"there is no table {stack.table}")

@@ -7,7 +7,7 @@ import os
 import sys
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
@@ -38,6 +38,8 @@ class Stack:
     session: boto3.Session
     url: str | None = None
     """Of all AWS, in the sandbox."""
+    _clients: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    """One for each service: another would connect anew."""
 
     @property
     def stage(self) -> str:
@@ -67,7 +69,9 @@ class Stack:
         return self.outputs[name]
 
     def client(self, service: str) -> Any:
-        return client(self.session, service, self.url)
+        if service not in self._clients:
+            self._clients[service] = client(self.session, service, self.url)
+        return self._clients[service]
 
     def who(self) -> str:
         """The ARN of whoever runs this. Raises what AWS raises."""

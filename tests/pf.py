@@ -1,10 +1,13 @@
 """`pf` in this process, on moto: a stack that CloudFormation knows, commands, and AWS that fails."""
 
+import functools
 import json
 from typing import Any
 
 import boto3
 import botocore.client
+import botocore.loaders
+import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 from click.testing import CliRunner, Result
@@ -12,6 +15,9 @@ from click.testing import CliRunner, Result
 from ops.__main__ import pf
 from ops.stack import Stack
 from tests.conftest import template
+
+# Each command has a session of its own, which would read AWS's models anew: most of what a test of a command costs.
+botocore.session.create_loader = functools.cache(botocore.loaders.create_loader)  # type: ignore[attr-defined]
 
 OUTPUTS = ("CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction")
 
