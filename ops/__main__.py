@@ -1,11 +1,37 @@
 """`python -m ops`, or `pf`: a group of commands for each subject, in a module of its own."""
 
-from ops import catalogue, kept, keys, reconcile, redrive, refund, replay, republish, resolve, settle
+from ops import (
+    audit,
+    catalogue,
+    completion,
+    export,
+    figures,
+    journal,
+    kept,
+    keys,
+    order,
+    orders,
+    reconcile,
+    redrive,
+    refund,
+    replay,
+    republish,
+    resolve,
+    settle,
+    tail,
+)
 from ops.cli import pf
 
+pf.add_command(audit.listed)
 pf.add_command(catalogue.catalogue)
+pf.add_command(completion.completion)
+pf.add_command(export.export)
+pf.add_command(figures.stats)
+pf.add_command(journal.events)
 pf.add_command(kept.kept)
 pf.add_command(keys.key)
+pf.add_command(order.order)
+pf.add_command(orders.orders)
 pf.add_command(reconcile.reconcile)
 pf.add_command(redrive.redrive)
 pf.add_command(refund.refund)
@@ -13,6 +39,8 @@ pf.add_command(replay.replay)
 pf.add_command(republish.republish)
 pf.add_command(resolve.resolve)
 pf.add_command(settle.settle)
+pf.add_command(tail.tail)
+pf.add_command(tail.listen)
 
 if __name__ == "__main__":
     pf(prog_name="pf")

@@ -4,11 +4,15 @@ audit#<day>        entries of a day, in UTC
 audit#<about>      the same ones, of one order or payment
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import click
+
 from ops import items
+from ops.cli import json_option, print_lines, since_option, table, tell
+from ops.people import hidden
 from ops.stack import Stack
 
 Entry = dict[str, Any]
@@ -51,3 +55,41 @@ def between(stack: Stack, since: datetime, until: datetime) -> Iterator[Entry]:
             if since <= datetime.fromisoformat(entry["at"]) <= until:
                 yield entry
         day += timedelta(days=1)
+
+
+# --- The command ------------------------------------------------------------------------------------------------------
+
+_BY_DEFAULT = timedelta(days=30)
+
+
+@click.command("audit")
+@click.argument("about", metavar="[ORDER|PAYMENT]", required=False)
+@since_option
+@json_option
+@click.pass_obj
+def listed(stack: Callable[[], Stack], about: str | None, since: datetime | None, as_json: bool) -> None:
+    """Lists who did what with this stack by hand, when and why, oldest first.
+
+    About an order or a payment, or all of the last thirty days, unless --since says otherwise.
+    """
+    here, now = stack(), datetime.now(UTC)
+    if about is None:
+        found = list(between(here, since or now - _BY_DEFAULT, now))
+    else:
+        first = since or datetime.min.replace(tzinfo=UTC)
+        found = [entry for entry in of(here, about) if datetime.fromisoformat(entry["at"]) >= first]
+    found = hidden(found)  # nothing personal belongs into a reason, and people write it there all the same
+    if as_json:
+        print_lines(found)
+    elif found:
+        table(("at", "who", "action", "about", "reason"), map(_row, found))
+    else:
+        tell("Nothing was done by hand.")
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    who = str(entry.get("who", "-")).rpartition("/")[2]
+    return str(entry["at"])[:19].replace("T", " "), who, *(str(entry.get(name, "-")) for name in _SHOWN)
+
+
+_SHOWN = ("action", "about", "reason")
