@@ -23,31 +23,37 @@ DEPLOY = BLOCK.findall(README.partition("## Deploy")[2].partition("\n## ")[0])
 MAKE = BLOCK.findall(README.partition("## Try it")[2].partition("\n## ")[0])
 RUNNABLE = [
     pytest.param(block, id=f"{path.name}-{number}")
-    for path in (ROOT / "README.md", ROOT / "docs/sandbox.md", ROOT / "docs/api.md")
+    for path in (ROOT / "README.md", ROOT / "docs/sandbox.md", ROOT / "docs/api.md", ROOT / "docs/pf.md")
     for number, block in enumerate(BLOCK.findall(path.read_text()))
     if block not in DEPLOY + MAKE
 ]
 
 
 def run(block: str, sandbox: Sandbox) -> str:
+    """What it prints."""
+    return told(block, sandbox).stdout
+
+
+def told(block: str, sandbox: Sandbox) -> subprocess.CompletedProcess[str]:
     for name in ("curl", "openssl"):
         if shutil.which(name) is None:
             pytest.skip(f"needs {name}")
     for written, here in (("http://localhost:8001", sandbox.api), ("http://localhost:8002", sandbox.pocketsflow)):
         block = block.replace(written, here)
     block = block.replace(".venv/bin/pf --sandbox", f"{sys.executable} -m ops --sandbox --aws-url {sandbox.aws}")
-    told = subprocess.run(
+    done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", block.replace("curl ", "curl --noproxy '*' --fail-with-body ")],
         cwd=ROOT, env=shell(), capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert told.returncode == 0, told.stdout + told.stderr
-    return told.stdout
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
 
 
 @pytest.mark.parametrize("block", RUNNABLE)
 def test_commands_run(sandbox: Sandbox, block: str) -> None:
     """Copied from the page into a shell, every command succeeds."""
-    assert run(block, sandbox)
+    done = told(block, sandbox)
+    assert done.stdout + done.stderr
 
 
 def test_the_checkout_call_answers_as_shown(sandbox: Sandbox) -> None:
