@@ -30,11 +30,13 @@ def terminal(sandbox: Sandbox, *words: str, columns: int = 120) -> Iterator["pex
 
 def said(sandbox: Sandbox, *words: str, typing: str = "", columns: int = 120) -> tuple[int, str]:
     """Exit code, and what the screen showed, without colours and movements. `typing` answers the questions."""
+    shown = ""
     with terminal(sandbox, *words, columns=columns) as child:
         for line in typing.splitlines():
             child.expect(r"\]: $|\?: $|: $")
+            shown += (child.before or "") + str(child.after)
             child.sendline(line)
         child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus is not None
-        return child.exitstatus, _CONTROL.sub("", child.before or "")
+        return child.exitstatus, _CONTROL.sub("", shown + (child.before or ""))

@@ -72,6 +72,7 @@ def test_a_lost_fact_comes_back(shop: World, stack: Stack, webhooks: None) -> No
     assert receive(shop, body) == "settled"
     shop.flow()
     remove(shop, f"order#{order_id}", "pay#sale1")
+    remove(shop, f"order#{order_id}", "payments")
     told = done("replay", order_id, "--reason", "somebody deleted it")
     assert told == {
         "bodies": 1, "redacted": 0, "states": 0, "waiting": 0,
