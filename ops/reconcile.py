@@ -81,10 +81,9 @@ def reconcile(
     if as_json:
         print_json(found)
     else:
-        table(
-            ["outcome", "how many", "what it is"],
-            [[name, str(number), _MEANS.get(name, "")] for name, number in sorted(found["found"].items())],
-        )
+        rows = [[name, str(number), _MEANS.get(name, "")] for name, number in sorted(found["found"].items())]
+        if rows:
+            table(["outcome", "how many", "what it is"], rows)
         tell(f"{found['requests']} requests to Pocketsflow in {found['runs']} {_runs(found['runs'])}.")
     _conclude(found, since)
 

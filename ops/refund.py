@@ -22,7 +22,6 @@ from ops.cli import (
     print_json,
     printable,
     reason_option,
-    table,
     tell,
     yes_option,
 )
@@ -32,6 +31,8 @@ from ops.subject import Payment, Subject
 
 _AMOUNT = re.compile(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,3})?")
 _FAILED = "failed"
+_WIDTH = 32
+"""Of `refund` and an id."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +163,8 @@ def _show(stack: Stack, found: Subject, payment: Payment, seen: Standing, wanted
         ("left", f"{seen.left} {seen.currency}"),
         ("to refund", f"{wanted} {seen.currency}"),
     ]
-    table(["", ""], rows)
+    for name, value in rows:
+        click.echo(f"{name:<{_WIDTH}}  {value}")
 
 
 def _refunded(provider: Provider, payment: Payment, wanted: Decimal, reason: str, before: Standing) -> Row:

@@ -208,6 +208,7 @@ def _tell(told: dict[str, Any], *, as_json: bool) -> None:
     tell(f"{told['bodies']} bodies" + (f"; left out: {more}." if more else "."))
     if "changed" not in told:
         return
-    table(["order", "was", "is"], [[order, str(each["from"]), each["to"]] for order, each in told["changed"].items()])
     if not told["changed"]:
         tell("Nothing has changed.")
+        return
+    table(["order", "was", "is"], [[order, str(each["from"]), each["to"]] for order, each in told["changed"].items()])

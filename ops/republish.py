@@ -66,7 +66,14 @@ class Choice:
 @click.argument("about", metavar="[ORDER]", required=False)
 @since_option
 @time_option("--until", "Until when")
-@click.option("--type", "types", multiple=True, type=click.Choice(TYPES), help="Only of this type; may come again.")
+@click.option(
+    "--type",
+    "types",
+    multiple=True,
+    type=click.Choice(TYPES),
+    metavar="TYPE",
+    help="Only of this type; may come again.",
+)
 @click.option("--unpublished", is_flag=True, help="What the relay could not publish, instead.")
 @click.option("--dry-run", is_flag=True, help="Say how many there are, and publish none.")
 @yes_option
@@ -105,7 +112,8 @@ def republish(
     total = counts.total()
     told: dict[str, Any] = {"events": dict(sorted(counts.items())), "left_out": counted.lost}
     if not as_json:
-        table(["event", "how many"], [[kind, str(number)] for kind, number in sorted(counts.items())])
+        if counts:
+            table(["event", "how many"], [[kind, str(number)] for kind, number in sorted(counts.items())])
         if counted.lost:
             tell(f"{counted.lost} more cannot be told by their ids any more; the bus's archive has them.")
     if dry_run or not total:
