@@ -39,8 +39,8 @@ pf.add_command(replay.replay)
 pf.add_command(republish.republish)
 pf.add_command(resolve.resolve)
 pf.add_command(settle.settle)
-pf.add_command(tail.tail)
 pf.add_command(tail.listen)
+pf.add_command(tail.tail)
 
 if __name__ == "__main__":
     pf(prog_name="pf")
