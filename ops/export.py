@@ -162,8 +162,8 @@ def _whole(path: Path, *, force: bool) -> Iterator[TextIO]:
 
 
 @click.command()
-@click.option("--what", type=click.Choice(("orders", "facts")), default="orders", show_default=True)
-@click.option("--format", "form", type=click.Choice(("csv", "jsonl")), default="csv", show_default=True)
+@click.option("--what", type=click.Choice(("orders", "facts")), default="orders", help="One line for each of them.")
+@click.option("--format", "form", type=click.Choice(("csv", "jsonl")), default="csv", help="CSV, or JSON Lines.")
 @since_option
 @time_option("--until", "Until when")
 @click.option("--output", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="A file instead.")
