@@ -36,7 +36,7 @@ EVERYTHING = {"Mode": "live", "ServerRoutes": "on", "Challenge": "turnstile"}
 
 @pytest.mark.parametrize("kind", ENCRYPTED)
 def test_a_key_of_your_own_encrypts_whatever_is_kept(kind: str) -> None:
-    """Every table, queue, secret, topic, log group and bucket, when there is one; else no word of it, and AWS's keys."""
+    """Every table, queue, secret, topic, log group and bucket, when there is one; else AWS's keys."""
     with_key = resolved(kind, KmsKeyArn=KEY, **EVERYTHING)
     assert with_key
     assert {ENCRYPTED[kind](found) for found in with_key.values()} == {KEY}
