@@ -162,8 +162,12 @@ def names_read(module: str) -> set[str]:
     """Names of the environment that a module and all that it imports of ours read."""
     path = ROOT / "functions" / f"{module.replace('.', '/')}.py"
     tree = ast.parse(path.read_text())
-    names = set()
-    for node in ast.walk(tree):
+    names: set[str] = set()
+    for_types = [
+        node for node in ast.walk(tree) if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+    ]
+    never_run = {each for node in for_types for each in ast.walk(node)}
+    for node in (each for each in ast.walk(tree) if each not in never_run):
         match node:
             case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str(name))):
                 names.add(name)
