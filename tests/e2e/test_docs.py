@@ -87,36 +87,10 @@ def test_two_commands_and_ci() -> None:
     assert "`make build PY=3.12 ARCH=x86_64`" in README
 
 
-def test_five_commands_deploy() -> None:
-    """The commands that need an account are five, and name outputs and files that exist."""
-    [block] = DEPLOY
-    assert len(block.splitlines()) == 5
-    outputs = (ROOT / "template.yaml").read_text().partition("\nOutputs:\n")[2]
-    for name in set(re.findall(r"\$(\w+)", block)) - {"KEY"}:
-        assert f"\n  {name}:\n" in f"\n{outputs}"
-
-
-def test_the_deployment_stores_both_secrets(sandbox: Sandbox, tmp_path: Path) -> None:
-    """The deployment's last three commands against the sandbox, with a stand-in for `aws` that keeps what it is given:
-    the key and the new endpoint's secret arrive in their secrets, neither is shown, and the checkout answers."""
-    keep = tmp_path / "aws"
-    expected = "secretsmanager put-secret-value --secret-string file:///dev/stdin"
-    keep.write_text(f'#!/bin/sh\n[ "$1 $2 $5 $6" = "{expected}" ] && cat > "{tmp_path}/$4"\n')
-    keep.chmod(0o755)
-    commands = "\n".join(DEPLOY[0].splitlines()[2:]).replace("https://api.pocketsflow.com", sandbox.pocketsflow)
-    variables = {"ApiKeySecret": "key", "WebhookSecretsSecret": "webhook", "ApiUrl": sandbox.api}
-    variables |= {"WebhookUrl": f"{sandbox.api}/other", "PATH": f"{tmp_path}:$PATH"}
-    assignments = " ".join(f"{name}={value}" for name, value in variables.items())
-    shown = run(f"export {assignments}\n{commands.replace('KEY &&', 'KEY <<< pk_test_sandbox &&')}", sandbox)
-    assert (tmp_path / "key").read_text() == "pk_test_sandbox"
-    secret = (tmp_path / "webhook").read_text().strip()
-    assert re.fullmatch(r"whsec_[0-9a-f]{32}", secret)
-    assert not {secret, "pk_test_sandbox"} & set(shown.split('"'))
-    assert json.loads(shown)["url"].startswith(sandbox.pocketsflow)
-    key = {"Authorization": "Bearer pk_test_sandbox"}
-    endpoints = http.get(f"{sandbox.pocketsflow}/webhooks", headers=key, timeout=15).json()
-    [ours] = [each["_id"] for each in endpoints if each["url"] == f"{sandbox.api}/other"]
-    http.delete(f"{sandbox.pocketsflow}/webhooks/{ours}", headers=key, timeout=15).raise_for_status()
+def test_two_commands_deploy() -> None:
+    """The commands that need an account are two: a target of the Makefile, and pf, which is told the same stage."""
+    assert DEPLOY == ["make deploy STAGE=test\n.venv/bin/pf --stage test init\n"]
+    assert re.search(r"^deploy: stage build$", (ROOT / "Makefile").read_text(), re.MULTILINE)
 
 
 def test_uv_has_one_version() -> None:
