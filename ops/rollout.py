@@ -27,10 +27,10 @@ KINDS = (
 
 def gradual(template: dict[str, Any], kind: str, release: str) -> dict[str, Any]:
     """The template with infra/rollout.yaml in it."""
-    filled = (
-        (ROOT / "infra/rollout.yaml").read_text().replace(": RELEASE", f": {release}").replace(": ROLLOUT", f": {kind}")
-    )
-    return _merged(template, parse(filled))
+    fragment = (ROOT / "infra/rollout.yaml").read_text()
+    filled = parse(fragment.replace(": RELEASE", f": {release}").replace(": ROLLOUT", f": {kind}"))
+    merged: dict[str, Any] = _merged(template, filled)
+    return merged
 
 
 def _merged(below: Any, above: Any) -> Any:
