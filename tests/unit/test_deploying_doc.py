@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 
 import pytest
 
@@ -81,3 +82,15 @@ def test_the_first_time_asks_and_the_next_does_not() -> None:
     assert asking in recipe
     assert "OF_STAGE = --config-env $(STAGE) --stack-name pocketsflow-$(STAGE)" in MAKEFILE
     assert recipe.count("\n") <= 2
+
+
+@pytest.mark.parametrize(
+    ("stage", "code"), [("test", 0), ("prod-2", 0), ("", 2), ("default", 2), ("Prod", 2), ("a" * 17, 2), ("a b", 2)]
+)
+def test_a_stage_that_is_none_is_refused(stage: str, code: int) -> None:
+    """Before anything is built: it becomes the stack's name, and a section of samconfig.toml."""
+    told = subprocess.run(
+        ["make", "-s", "stage", f"STAGE={stage}"], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert told.returncode == code, told.stderr
+    assert ("STAGE=test" in told.stderr) is (code != 0)
