@@ -8,15 +8,12 @@ import functools
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit, single_metric
 
-if TYPE_CHECKING:
-    from payments.aws import Context
-
-    Handler = Callable[[dict[str, Any], Context], dict[str, Any]]
+Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
 SERVICE = os.environ["POWERTOOLS_SERVICE_NAME"]
 ATTENTION = {
@@ -40,11 +37,11 @@ logger = Logger(service=SERVICE)
 metrics = Metrics(service=SERVICE, namespace=os.environ["POWERTOOLS_METRICS_NAMESPACE"])
 
 
-def observed(handler: "Handler") -> "Handler":
+def observed(handler: Handler) -> Handler:
     """A handler whose lines name its invocation, and whose metrics are written when it ends, however it ends."""
 
     @functools.wraps(handler)
-    def observing(event: dict[str, Any], context: "Context") -> dict[str, Any]:
+    def observing(event: dict[str, Any], context: Any) -> dict[str, Any]:
         of_gateway = event.get("requestContext", {}).get("requestId")  # as the access log has it
         logger.append_keys(request_id=context.aws_request_id, api_request_id=of_gateway, order_id=None)
         try:
