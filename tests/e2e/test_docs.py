@@ -118,7 +118,8 @@ def test_the_metrics_that_are_paid_for(sandbox: Sandbox) -> None:
             for metric in each["_aws"]["CloudWatchMetrics"][0]["Metrics"]
         )
 
-    idle = {("reconcile", name) for name in ("ReconcileStarted", "ReconcileCompleted", "PocketsflowRequests")}
+    of_runs = ("ReconcileStarted", "ReconcileCompleted", "PocketsflowRequests", "WebhookAge")
+    idle = {("reconcile", name) for name in of_runs}
     assert f"Metrics of reconciliation | {len(idle)} ×" in README
     before = emitted()
     order_id, session_id = sandbox.order()
