@@ -187,8 +187,10 @@ def _show(told: Json) -> None:
         "  ",
         (printable(str(told["status"])), f"bold {COLOURS.get(told['status'], 'red')}"),
     )
-    for each, value in told.get("ordered", {}).items():
-        field(_NAMES.get(each, each.replace("_", " ")), value)
+    ordered = told.get("ordered", {})
+    for each, value in ordered.items():
+        if each != "currency":
+            field(_NAMES.get(each, each.replace("_", " ")), story.price(ordered) if each == "price" else value)
     field("opened", told.get("opened_at"))
     field("session", told.get("pocketsflow", {}).get("session"))
     field("mode", told.get("mode"))

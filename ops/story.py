@@ -72,6 +72,10 @@ def amount(fact: Item) -> str:
     return " ".join(str(fact[name]) for name in ("amount", "currency") if fact.get(name) is not None)
 
 
+def price(ordered: Item) -> str:
+    return " ".join(str(ordered[name]) for name in ("price", "currency") if name in ordered)
+
+
 # --- One order --------------------------------------------------------------------------------------------------------
 
 

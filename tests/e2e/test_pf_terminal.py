@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import boto3
-import pytest
 
 from sandbox.template import ROOT
 from tests.e2e.conftest import Sandbox, http, shell
@@ -94,11 +93,9 @@ def test_webhooks_sent_on_to_another_sandbox_s_way_in(sandbox: Sandbox) -> None:
     assert any('"redelivered"' in line and payment in line for line in log)
 
 
-@pytest.mark.parametrize("words", [("stats",), ("events", "--since", "1h"), ("export",), ("audit",)], ids=" ".join)
-def test_the_rest_at_a_terminal(sandbox: Sandbox, words: tuple[str, ...]) -> None:
-    """Each does what it does on a stack."""
+def test_figures_and_the_journal_at_a_terminal(sandbox: Sandbox) -> None:
+    """As on a stack; docs/pf.md has the others."""
     bought(sandbox)
-    code, screen = said(sandbox, *words)
-    assert code == 0, screen
-    expected = {"stats": "conversion", "events": "order.completed", "export": "orders written.", "audit": ""}
-    assert expected[words[0]] in screen
+    for words, expected in (("stats", "conversion"), ("events", "order.completed")):
+        code, screen = said(sandbox, words)
+        assert (code, expected in screen) == (0, True), screen
