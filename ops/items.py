@@ -92,6 +92,8 @@ def _value(typed: Any) -> Any:
             return [_value(each) for each in content]
         case "SS":
             return set(content)
+        case "NULL":
+            return None
         case "N" if _COUNT.fullmatch(content):
             return int(content)
     return content  # a number that is no count is none of the ledger's: as text it is at least shown

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ops import items, order, story
-from ops.cli import Failed, json_option, print_lines, progress, since_option, table, tell
+from ops.cli import json_option, print_lines, progress, since_option, table, tell
 from ops.items import Item
 from ops.stack import Stack
 from ops.story import Json, Unreadable
@@ -26,19 +26,20 @@ def entries(item: Item) -> Iterator[Json]:
         yield from _arrivals(item)
         return
     verdicts = story.judge(item).verdicts if item["pk"].startswith("order#") else {}
-    for name, fact in story.facts(item).items():
-        body = fact.get("raw")
-        yield {
-            "at": fact["at"],
-            "item": item["pk"],
-            "fact": name,
-            "source": fact.get("source"),
-            "event": event_of(name, body) if fact.get("source") == "webhook" else None,
-            "outcome": verdicts.get(name) or _outcome(name, item),
-            "payment": fact.get("payment_id"),
-            "sha256": hashlib.sha256(body).hexdigest() if body is not None else _sha256(fact.get("raw_item")),
-            "raw": body,
-        }
+    with story.reading(item):
+        for name, fact in story.facts(item).items():
+            body = fact.get("raw")
+            yield {
+                "at": fact["at"],
+                "item": item["pk"],
+                "fact": name,
+                "source": fact.get("source"),
+                "event": event_of(name, body) if fact.get("source") == "webhook" else None,
+                "outcome": verdicts.get(name) or _outcome(name, item),
+                "payment": fact.get("payment_id"),
+                "sha256": hashlib.sha256(body).hexdigest() if body is not None else _sha256(fact.get("raw_item")),
+                "raw": body,
+            }
 
 
 def _arrivals(item: Item) -> Iterator[Json]:
@@ -147,14 +148,13 @@ def events(stack: Callable[[], Stack], wanted: str | None, since: datetime | Non
 
 
 def _with_body(stack: Stack, entry: Json) -> Json:
-    """As text where it is text, else in hexadecimal digits."""
+    """As text where it is text, else in hexadecimal digits; null for one that is kept no longer."""
     body: Any = entry["raw"]
     if body is None:
-        kept = items.get(stack, f"raw#{entry['sha256']}")
-        if kept is None:
-            raise Failed(f"the body of {entry['fact']} is gone: there is no raw#{entry['sha256']}")
-        body = kept["body"]
+        body = (items.get(stack, f"raw#{entry['sha256']}") or {}).get("body")
     shown = {name: each for name, each in entry.items() if name != "raw"}
+    if not body:
+        return {**shown, "body": None}
     try:
         return {**shown, "body": body.decode()}
     except UnicodeDecodeError:

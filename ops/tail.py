@@ -190,7 +190,7 @@ def received(stack: Stack, kind: str, detail: Json) -> Webhook | None:
     item = items.get(stack, pk) or {"pk": pk}
     if pk.startswith("raw#"):
         name = detail.get("webhook", {}).get("event") or "unknown"
-        return Webhook(item["body"], name) if "body" in item else None
+        return Webhook(item["body"], name) if item.get("body") else None
     if pk.startswith("subscription#"):
         return _of_subscription(stack, item)
     hashed = {hashlib.sha256(f"{pk}\n{name}\n{kind}".encode()).hexdigest(): name for name in item}
@@ -201,14 +201,14 @@ def received(stack: Stack, kind: str, detail: Json) -> Webhook | None:
     body = fact.get("raw")
     if body is None and "raw_item" in fact:
         body = (items.get(stack, fact["raw_item"]) or {}).get("body")
-    return None if body is None else Webhook(body, journal.event_of(fact_name, body) or "unknown")
+    return None if not body else Webhook(body, journal.event_of(fact_name, body) or "unknown")
 
 
 def _of_subscription(stack: Stack, item: Item) -> Webhook | None:
     """Its state was written with the body's arrival, at the same moment."""
     identity = item["pk"].partition("#")[2].encode()
     for raw in items.scan(stack, ("raw#",)):
-        for arrival in raw["arrivals"] if identity in raw["body"] else []:
+        for arrival in raw["arrivals"] if identity in raw.get("body", b"") else []:
             if (arrival["reason"], arrival["at"]) == ("subscription", item.get("at")):
                 return Webhook(raw["body"], arrival["event"])
     return None

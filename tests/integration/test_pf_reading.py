@@ -433,6 +433,24 @@ def test_bodies_only_where_they_are_asked_for(shop: World) -> None:
     assert {each["fact"] for each in bodies} == {f"pay#{payment}", None}
 
 
+def test_what_was_taken_out_of_the_ledger_is_not_there(shop: World) -> None:
+    """A person was erased, or a body grew old: null instead of the address and the body, and no command stumbles."""
+    order_id, payment = bought(shop)
+    fact = shop.stack.order(order_id)[f"pay#{payment}"]["M"] | {"customer_email": {"NULL": True}}
+    raw = hashlib.sha256(fact.pop("raw")["B"]).hexdigest()
+    write(shop, f"order#{order_id}", f"pay#{payment}", {"M": fact | {"raw_item": {"S": f"raw#{raw}"}}})
+    write(shop, f"order#{order_id}", "customer_email", {"NULL": True})
+    write(shop, f"order#{order_id}", "erased", {"NULL": True})
+    put(shop, f"raw#{raw}", body={"B": b""}, redacted_at={"S": "2026-11-28T00:00:00.000Z"})
+    told = done("order", order_id)
+    assert (told["status"], told["ordered"]["customer_email"]) == ("paid", None)
+    assert "buyer" not in run("order", order_id).stdout
+    [entry] = lines("events", order_id, "--raw")
+    assert (entry["sha256"], entry["body"]) == (raw, None)
+    assert run("orders", "--status", "paid").exit_code == 0
+    assert [row.split(",")[-3] for row in run("export", "--personal").stdout.splitlines()[1:]] == ['""']
+
+
 # --- pf audit, pf completion ------------------------------------------------------------------------------------------
 
 
