@@ -307,5 +307,6 @@ def tell_stray(item: Item, audit: Iterable[Item], commands: Container[str]) -> J
             *(["pf reconcile"] if waits else []),
         ]
         if verdict.get("kind") == "unmatched" and f"resolved#{identity}" not in item:
-            helpful += [f"pf refund {identity} --reason …", f"pf resolve {identity} --reason …"]
+            meant = [f"pf settle --order {each} --payment {identity} --reason …" for each in told["candidates"]]
+            helpful += [*meant, f"pf refund {identity} --reason …", f"pf resolve {identity} --reason …"]
         return {**told, "next": [text for text in helpful if text.split()[1] in commands]}

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 from botocore.exceptions import NoCredentialsError
 
 from ops import audit, people
+from ops.cli import pf
 from sandbox.template import ROOT
 from tests.conftest import Aws
 from tests.payloads import create_key, subscribed
@@ -224,21 +226,42 @@ def test_what_is_not_there(shop: World) -> None:
         assert "\u202e" not in line
 
 
-def test_a_second_payment_says_what_helps(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Money is owed back: the command that gives it stands there, where `pf` has it."""
+def test_a_second_payment_says_what_helps(shop: World) -> None:
+    """Money is owed back: the command that gives it stands there, until the case is closed."""
     order_id, session = shop.checkout()
     first, second = shop.pay(session), shop.pay(session)
     shop.deliver()
     shop.flow()
-    from ops.cli import pf
-
-    monkeypatch.setitem(pf.commands, "refund", pf.commands["order"])
     told = done("order", order_id)
     assert {each["payment"]: each["verdict"] for each in told["payments"]} == {first: "settled", second: "second"}
-    assert any(text.startswith("pf refund") and second in text for text in told["next"])
+    assert f"pf refund {second} --reason …" in told["next"]
     assert "money is owed back" in run("order", order_id).stdout
-    write(shop, f"order#{order_id}", f"resolved#{second}", {"M": {"at": {"S": "2026-11-28T00:00:00.000Z"}}})
-    assert not any("refund" in text for text in done("order", order_id)["next"])
+    assert done("resolve", second, "--reason", "refunded by hand")["resolved"]
+    told = done("order", order_id)
+    assert told["next"] == ["pf reconcile", f"pf events {order_id}"]
+    assert told["timeline"][-1]["text"].endswith("did resolve: refunded by hand")
+    assert found("second-payment") == []
+
+
+def test_what_helps_can_be_typed(shop: World) -> None:
+    """Every command that is proposed is one, with these arguments and options."""
+    from payments import ledger
+
+    order_id, session = shop.checkout()
+    shop.pay(session, product_id=ELSEWHERE["productId"])
+    paid, payment = shop.buy()
+    pending, _ = shop.checkout()
+    stray = shop.sell_elsewhere(COURSE)
+    shop.deliver()
+    shop.flow()
+    shop.later(minutes=10)
+    ledger.note_drift(paid, payment, "amount", shop.clock.now, ours="49.00", theirs="40.00")
+    proposed = [text for each in (order_id, paid, pending, stray) for text in done("order", each)["next"]]
+    assert {text.split()[1] for text in proposed} == {"events", "order", "reconcile", "refund", "resolve", "settle"}
+    assert f"pf settle --order {pending} --payment {stray} --reason …" in proposed
+    for text in proposed:
+        _, name, *words = shlex.split(text)
+        pf.commands[name].make_context(name, words)
 
 
 def test_the_whole_story_of_a_bad_day(shop: World) -> None:
