@@ -240,8 +240,9 @@ OTHERWISE: dict[str, dict[str, Any]] = {
         "ComparisonOperator": "LessThanThreshold",
         "TreatMissingData": "breaching",
     },
-    # What webhook and relay told is filled with noughts, so that a figure that arrives late is looked for in minutes past.
-    **dict.fromkeys(("SecondPaymentAlarm", "MismatchedAlarm", "UnmatchedAlarm"), {"EvaluationPeriods": 5}),
+    "SecondPaymentAlarm": {"EvaluationPeriods": 5},  # what has not arrived is a nought: late figures are looked for
+    "MismatchedAlarm": {"EvaluationPeriods": 5},
+    "UnmatchedAlarm": {"EvaluationPeriods": 5},
     "UnusualCheckoutsAlarm": {"Period": 900, "Threshold": 100},
     "WebhookSlowAlarm": {
         "Statistic": None,  # a percentile instead
