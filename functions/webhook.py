@@ -31,7 +31,7 @@ EVENTS = {
     "invoice.payment_succeeded",
     "invoice.payment_failed",
 }
-"""That a metric names: those that are registered (README). Anything else is `other`, since the header is not signed."""
+"""That a metric names. Anything else is `other`: the header is not signed, and each name is paid for."""
 MILLISECOND_DIGITS = 13
 """Of a time since 1970, until the year 2286."""
 LEDGER_SECONDS = 2.0

@@ -13,7 +13,8 @@ import pytest
 import webhook
 from ops.__main__ import pf
 from payments import telemetry
-from sandbox.template import ROOT, Template
+from sandbox.subscriptions import STEPS
+from sandbox.template import ROOT, Template, parse
 from tests.unit.test_template import FUNCTIONS, SOURCE, TEXT, resolved, schedules
 
 FUNCTION_DIR = ROOT / "functions"
@@ -34,6 +35,16 @@ def nested(kind: str, **parameters: str) -> dict[str, dict[str, Any]]:
 
 
 ALARMS = nested("AWS::CloudWatch::Alarm")
+ROLLOUT_ALARMS = {
+    name: {
+        **resource["Properties"],
+        "AlarmName": resource["Properties"]["AlarmName"]["Fn::Sub"].replace("${Stage}", "test"),
+    }
+    for name, resource in parse((ROOT / "infra/rollout.yaml").read_text())["Resources"].items()
+    if resource.get("Type") == "AWS::CloudWatch::Alarm"
+}
+"""Of a gradual deployment, in the stack itself."""
+EXPLAINED = {**ALARMS, **ROLLOUT_ALARMS}
 [DASHBOARD] = nested("AWS::CloudWatch::Dashboard").values()
 QUERIES = nested("AWS::Logs::QueryDefinition")
 
@@ -167,11 +178,11 @@ def test_the_dashboard_is_json_that_cloudwatch_takes() -> None:
     assert DASHBOARD["DashboardName"] == OURS
 
 
-def test_events_that_a_metric_names_are_those_that_are_registered() -> None:
-    """Any other is `other`: a header that nobody signed makes no metrics without end."""
-    registered = re.search(r'\\"events\\": \[(.*?)\]', README)
-    assert registered is not None
-    assert set(re.findall(r"[a-z_.]+", registered[1])) == webhook.EVENTS
+def test_events_that_a_metric_names() -> None:
+    """Those that a sale, a refund and a subscription's life send. Any other is `other`: a header that nobody signed
+    makes no metrics without end."""
+    of_subscriptions = {event for step in STEPS.values() for event in step.events}
+    assert webhook.EVENTS == {"order.completed", "order.refunded", "customer.subscription.created", *of_subscriptions}
 
 
 # --- The alarms -------------------------------------------------------------------------------------------------------
@@ -329,10 +340,10 @@ def test_what_lies_in_the_dead_letter_queue_is_alarmed() -> None:
 # --- The runbook ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ALARMS)
+@pytest.mark.parametrize("name", EXPLAINED)
 def test_every_alarm_is_explained(name: str) -> None:
     """It says what it means and which command to run, and where more is written; there it is written."""
-    alarm = ALARMS[name]
+    alarm = EXPLAINED[name]
     about = alarm["AlarmDescription"]
     assert len(about) <= 1024
     assert about.endswith(f" docs/runbook.md#{slug(alarm)}")
@@ -344,7 +355,7 @@ def test_every_alarm_is_explained(name: str) -> None:
 
 def test_the_runbook_has_no_other_sections() -> None:
     """Each is an alarm's, or the budget's, and the table at the top leads to each."""
-    assert sections().keys() == {*(slug(alarm) for alarm in ALARMS.values()), "budget"}
+    assert sections().keys() == {*(slug(alarm) for alarm in EXPLAINED.values()), "budget"}
     contents, _, _ = RUNBOOK.partition("\n## ")
     assert set(re.findall(r"\]\(#([a-z-]+)\)", contents)) == sections().keys()
     assert set(re.findall(r"\]\(#([a-z-]+)\)", RUNBOOK)) == sections().keys()
@@ -354,7 +365,7 @@ def test_the_runbook_has_no_other_sections() -> None:
 def test_commands_exist() -> None:
     """Those that an alarm or the runbook names are commands of `pf`, with options that it takes; the parameters are
     the template's."""
-    texts = [RUNBOOK, *(alarm["AlarmDescription"] for alarm in ALARMS.values())]
+    texts = [RUNBOOK, *(alarm["AlarmDescription"] for alarm in EXPLAINED.values())]
     named = {command for text in texts for command in re.findall(r"`pf ([^`]+)`", text)}
     assert len(named) > 15
     for command, *arguments in map(shlex.split, named):
