@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+import botocore.session
 import moto  # before any client is made: only then are clients of modules intercepted
 import pytest
 from hypothesis import HealthCheck, settings
@@ -46,6 +47,10 @@ EXAMPLES = settings(
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
+
+
+# What AWS's services are is read once for all sessions, of which each test and each command of `pf` has some.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 def template(**parameters: str) -> Template:
