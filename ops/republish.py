@@ -53,13 +53,24 @@ class Choice:
 
     def of(self, item: Item) -> "list[Event]":
         told = history.told(item)
-        self.lost += told.lost
+        if told.lost and self._may_want(item):
+            self.lost += told.lost
         return [each for each in told.events if self._wants(each)]
 
     def _wants(self, event: "Event") -> bool:
-        at = datetime.fromisoformat(event.detail["occurred_at"])
-        in_time = (self.since is None or self.since <= at) and (self.until is None or at <= self.until)
-        return in_time and (not self.types or event.type in self.types)
+        return self._is_in_time(event.detail["occurred_at"]) and (not self.types or event.type in self.types)
+
+    def _may_want(self, item: Item) -> bool:
+        """Whether events that an item made may be wanted, whatever they were."""
+        kinds = ("subscription.",) if item["pk"].startswith("subscription#") else ("order.", "payment.")
+        times = [each["at"] for name, each in item.items() if "#" in name and isinstance(each, dict) and "at" in each]
+        times += [item["at"]] if "at" in item else []
+        is_of_type = not self.types or any(each.startswith(kinds) for each in self.types)
+        return is_of_type and any(self._is_in_time(at) for at in times)
+
+    def _is_in_time(self, text: str) -> bool:
+        at = datetime.fromisoformat(text)
+        return (self.since is None or self.since <= at) and (self.until is None or at <= self.until)
 
 
 @click.command()

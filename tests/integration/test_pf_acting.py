@@ -9,6 +9,7 @@ from typing import Any
 
 import botocore.client
 import pytest
+from botocore.exceptions import NoCredentialsError, ReadTimeoutError
 
 import webhook
 from ops import audit, items, queues
@@ -395,34 +396,32 @@ def test_what_is_not_done_in_time_is_said(shop: World, stack: Stack, lambdas: La
     assert (result.exit_code, "a dry run looks for four minutes only" in result.stderr) == (75, True)
 
 
-@pytest.mark.parametrize(
-    ("said", "code", "words"),
-    [
+def test_a_run_that_does_not_happen(shop: World, stack: Stack, lambdas: Lambdas) -> None:
+    """Each a sentence and an exit code, and no word of the function's own."""
+    partial = {"outcome": "partial", "found": {"settled": 1}, "requests": 4, "unfinished": ["refunds.history"]}
+    cases: list[tuple[Any, int, str]] = [
         ({"outcome": "already_running"}, 75, "reconciliation is at work at this moment"),
         ({"outcome": "no_api_key"}, 1, "the stack has no API key of mode test"),
-        ({"outcome": "partial", "found": {"settled": 1}, "requests": 4, "unfinished": ["refunds.history"],
-          "dry_run": False}, 75, "what was found is settled, and the next run goes on with refunds.history"),
+        ({**partial, "dry_run": False}, 75, "what was found is settled, and the next run goes on with refunds.history"),
         (ValueError("buyer@example.com"), 1, "ReconcileFunction failed (ValueError); its log says where"),
         (ValueError("Task timed out after 240.00 seconds"), 75, "was ended before it was done"),
         (answer("TooManyRequestsException", 429), 75, "there is no free concurrency for ReconcileFunction"),
         (answer("AccessDeniedException"), 1, "these credentials may not do"),
         (answer("ResourceNotFoundException", 404), 1, "there is no function ReconcileFunction"),
-    ],
-)  # fmt: skip
-def test_a_run_that_does_not_happen(
-    shop: World, stack: Stack, lambdas: Lambdas, said: Any, code: int, words: str
-) -> None:
-    """Each a sentence and an exit code, and no word of the function's own."""
+        (ReadTimeoutError(endpoint_url="https://lambda"), 75, "see whether it was done before you try again"),
+        (NoCredentialsError(), 1, "no AWS credentials"),
+    ]
+    for said, code, words in cases:
 
-    def answering(_event: Any) -> Any:
-        if isinstance(said, Exception):
-            raise said
-        return said
+        def answering(_event: Any, said: Any = said) -> Any:
+            if isinstance(said, Exception):
+                raise said
+            return said
 
-    lambdas.answers["ReconcileFunction"] = answering
-    result = run("reconcile")
-    assert (result.exit_code, words in result.stderr) == (code, True), result.stderr
-    assert "buyer@" not in result.output
+        lambdas.answers["ReconcileFunction"] = answering
+        result = run("reconcile")
+        assert (result.exit_code, words in result.stderr) == (code, True), result.stderr
+        assert "buyer@" not in result.output
 
 
 def test_a_moment_too_long_ago(shop: World, stack: Stack, lambdas: Lambdas) -> None:

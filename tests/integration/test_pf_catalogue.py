@@ -135,15 +135,13 @@ def test_a_catalogue_that_is_none(shop: World, stack: Stack, path: Path) -> None
     assert (code, "cannot be written" in line) == (1, True)
 
 
-@pytest.mark.parametrize(("status", "code"), [(500, 75), (429, 75), (401, 1)])
-def test_pocketsflow_is_down(
-    shop: World, stack: Stack, path: Path, status: int, code: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_pocketsflow_is_down(shop: World, stack: Stack, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error is never taken for "there are none"."""
     monkeypatch.setattr("ops.provider.time.sleep", lambda _: None)
     before = path.read_text()
-    shop.answers["GET /products"] = lambda _: (status, {})
-    assert failed("catalogue", "pull", "--file", str(path), "--yes")[0] == code
+    for status, code in ((500, 75), (429, 75), (401, 1)):
+        shop.answers["GET /products"] = lambda _, status=status: (status, {})  # type: ignore[misc]
+        assert failed("catalogue", "pull", "--file", str(path), "--yes")[0] == code
     assert path.read_text() == before
 
 

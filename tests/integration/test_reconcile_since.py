@@ -124,14 +124,20 @@ def test_while_another_run_is_at_work_nothing_is_begun(shop: World) -> None:
     assert "due" not in shop.stack.items()["reconcile#state"]
 
 
-@pytest.mark.parametrize("since", ["yesterday", "2026-11-20", "2026-11-20T10:00:00", None, 7, "2026-01-01T00:00:00Z"])
-def test_what_is_no_moment_of_the_last_half_year_is_refused(shop: World, since: Any) -> None:
-    """Nothing is asked or written for a text that is no time, a time without a zone, or one too long ago."""
+def test_what_is_no_moment_of_the_last_half_year_is_refused(shop: World) -> None:
+    """Nothing is asked or written for a text that is no time, a time without a zone, one too long ago, or to come."""
     before = shop.stack.items()
-    with pytest.raises(ValueError, match=r"since must be|Invalid isoformat"):
-        reconcile.handler({"walk": "since", "since": since}, Context(shop.clock, 240))
-    with pytest.raises(ValueError, match="since must be"):
-        reconcile.handler({"walk": "since", "since": "2026-12-24T00:00:00Z"}, Context(shop.clock, 240))
+    for since in (
+        "yesterday",
+        "2026-11-20",
+        "2026-11-20T10:00:00",
+        None,
+        7,
+        "2026-01-01T00:00:00Z",
+        "2026-12-24T00:00:00Z",
+    ):
+        with pytest.raises(ValueError, match=r"since must be|Invalid isoformat"):
+            reconcile.handler({"walk": "since", "since": since}, Context(shop.clock, 240))
     assert (shop.requests, shop.stack.items()) == ([], before)
 
 
