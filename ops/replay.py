@@ -153,7 +153,7 @@ def _take_facts(stack: Stack, journal: Journal, item: Item, since: str) -> None:
             continue
         holder = (items.get(stack, fact["raw_item"]) or {}) if "raw_item" in fact else fact
         body = holder.get("body" if "raw_item" in fact else "raw")
-        if body is None or "redacted_at" in holder:
+        if not body or "redacted_at" in holder or "redacted_at" in fact:
             journal.redacted += 1
         else:
             journal.add(body, _event_of(name), fact["at"])
@@ -162,7 +162,7 @@ def _take_facts(stack: Stack, journal: Journal, item: Item, since: str) -> None:
 def _take_raw(journal: Journal, item: Item, since: str) -> None:
     """Once for each name that it came under."""
     arrivals = [each for each in item.get("arrivals", []) if each["at"] >= since]
-    if arrivals and ("body" not in item or "redacted_at" in item):
+    if arrivals and (not item.get("body") or "redacted_at" in item):
         journal.redacted += 1
         return
     for arrival in arrivals:
