@@ -36,7 +36,8 @@ def _register(event: http.Event, now: datetime) -> http.Answer:
 
 
 def _must_have_key(event: http.Event) -> None:
-    """No key, a wrong one, and a revoked one are the same to who asks."""
+    """No key, a wrong one, and a revoked one are the same to who asks; what is too large is refused without a read."""
+    opening.body_of(event)
     if not server_keys.is_valid(http.header(event, "authorization")):
         detail = "Authorization must be Bearer and a key of this shop."
         raise opening.Refused("unauthorized", 401, detail, headers={"www-authenticate": "Bearer"})
