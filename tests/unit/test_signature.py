@@ -1,12 +1,16 @@
 """payments.signature: what is accepted is exactly the HMAC of the bytes that came."""
 
+import ast
 import hashlib
 import hmac
+import inspect
 import json
+import random
 
 import pytest
 
 from payments import signature
+from tests.fuzz import timing
 
 SECRET = "whsec_0123456789abcdef"
 OTHER = "whsec_fedcba9876543210"
@@ -159,3 +163,46 @@ def test_well_formed_is_64_hexadecimal_digits():
     assert signature.well_formed("0" * 64)
     assert signature.well_formed("aF" * 32)
     assert not any(map(signature.well_formed, ["", "0" * 63, "0" * 65, "0" * 64 + "\n", "\uff10" * 64, "g" * 64]))
+
+
+# --- Time tells nothing -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("given", [GOOD, GOOD[:-1] + "x", "0" * 64, GOOD[:32] + "0" * 32, "", "x" * 8_192])
+@pytest.mark.parametrize("secrets", [[SECRET], [SECRET, OTHER], [OTHER, SECRET], [OTHER, OTHER, ""]])
+def test_every_secret_is_compared_once_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch, given: str, secrets: list[str]
+) -> None:
+    """Whatever is right, and wherever: one comparison for each secret, of whole digests, by the one function that takes
+    the same time for all. How long it takes is measured by `make fuzz` (tests/fuzz/timing.py)."""
+    compare, compared = hmac.compare_digest, list[tuple[bytes, bytes]]()
+
+    def noting(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return compare(one, other)
+
+    monkeypatch.setattr(signature.hmac, "compare_digest", noting)
+    signature.verify(BODY, given, secrets)
+    sent = given.encode() if signature.well_formed(given) else b""
+    assert compared == [(sent, sign(BODY, secret).encode()) for secret in secrets]
+
+
+def test_nothing_else_looks_at_a_digest() -> None:
+    """No `==`, no `in` and no way out of the loop: the one other comparison is of the secret with none."""
+    [verify] = [
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(signature)))
+        if isinstance(node, ast.FunctionDef) and node.name == "verify"
+    ]
+    compared = [ast.unparse(node) for node in ast.walk(verify) if isinstance(node, ast.Compare)]
+    assert compared == ["secret != ''"]
+    [loop] = [node for node in ast.walk(verify) if isinstance(node, ast.For)]
+    assert not [node for node in ast.walk(loop) if isinstance(node, ast.Return | ast.Break | ast.Continue | ast.If)]
+
+
+def test_the_measurement_tells_a_leak() -> None:
+    """The comparison that `make fuzz` measures as its control is never taken for a constant one; what is the same for
+    both classes is."""
+    assert timing.verdict(random.Random(1), timing.naive, samples=1_000) != "constant"
+    assert abs(timing._welch([10, 11, 12] * 500, [10, 11, 12] * 500)) < 1
+    assert timing._welch([10, 11, 12] * 500, [11, 12, 13] * 500) > timing.LEAKS
