@@ -1,6 +1,7 @@
 """What a stranger's requests cost: what will be refused is refused before anything is paid for."""
 
 import base64
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,10 +9,11 @@ import pytest
 import checkout
 import server
 import webhook
-from payments import checkout_request, http, server_keys, strictjson
+from payments import checkout_request, http, secrets, server_keys, strictjson
 from sandbox.worker import Context
-from tests.conftest import Aws
+from tests.conftest import Aws, deployed_stack
 from tests.integration.ledger_model import LEDGER, QUEUE, down
+from tests.openapi import OPERATIONS
 from tests.payloads import answered, delivery, http_event, paid, sign
 
 FUNCTIONS = {
@@ -27,6 +29,21 @@ LOOKS_RIGHT = {
     "idempotency_key": "6d0a1f5e-8c1d-4d39-9f3b-0c8f0a5b7e21",
 }
 UPDATE, SEND = "dynamodb UpdateItem", "sqs SendMessage"
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Aws]:
+    """Made once: most of the time would be spent on making stacks."""
+    with deployed_stack() as made:
+        yield made
+
+
+@pytest.fixture
+def cloud(stack: Aws) -> Iterator[Aws]:
+    """The stack with an empty ledger, and no secret known."""
+    secrets._copies.clear()
+    yield stack
+    stack.clear()
 
 
 def call(route: str, body: bytes, **headers: str) -> tuple[int, str]:
@@ -54,8 +71,6 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_route_with_a_body_is_here() -> None:
     """Those of the gateway."""
-    from tests.openapi import OPERATIONS
-
     taking = {route for route, each in OPERATIONS.items() if "requestBody" in each.content}
     assert taking == {http_event(route)["routeKey"] for route in FUNCTIONS}
 
