@@ -114,12 +114,13 @@ class Place:
 @dataclass(frozen=True)
 class Command:
     """Of `pf`: its words, in which `{order}` and other names of what happened stand for what they were; the canaries
-    that it shows because it was asked for them; its exit code."""
+    that it shows because it was asked for them; its exit code; what is the matter meanwhile."""
 
     words: tuple[str, ...]
     shows: frozenset[str] = frozenset()
     code: int = 0
     answering: str | None = None
+    when: str = ""
 
 
 class Witness:
@@ -230,7 +231,7 @@ class Witness:
         said = result.stdout + result.stderr
         if result.exception and not isinstance(result.exception, SystemExit):
             said += "".join(traceback.format_exception(result.exception))
-        place = f"pf {' '.join(command.words)}"
+        place = " ".join(("pf", *command.words, command.when)).rstrip()
         self.places[place] = Place([said], set(command.shows))
         assert result.exit_code == command.code, (place, said)
         return place

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, get_args
 
+import click
 import pytest
 import requests
 from requests.adapters import BaseAdapter
@@ -19,6 +20,8 @@ import reconcile
 import relay
 import server
 import webhook
+from ops import __main__ as ops_main
+from ops import queues
 from payments import challenge, events, ledger, outbox, pocketsflow, secrets
 from sandbox import pocketsflow as fake
 from sandbox.worker import Context
@@ -26,13 +29,17 @@ from tests import canaries, pf
 from tests.canaries import EMAIL, KEPT, METADATA, PASSING, PERSONAL, Command, Witness, hits, witness
 from tests.conftest import deployed_stack
 from tests.integration.outages import Fate, Outages, Try, failing, outages_of
+from tests.lambdas import Lambdas
 from tests.openapi import OPERATIONS
 from tests.payloads import NOW, create_key, delivery, http_event, paid, refunded, sign, subscribed
-from tests.world import PRODUCTS, World, world
+from tests.world import PRODUCTS, URL, World, world
 
 COURSE, MEMBERSHIP = (PRODUCTS[sku]["productId"] for sku in ("course", "membership"))
 ECHO = {"message": " ".join([PASSING["echo"], *PERSONAL.values(), *KEPT.values()])}
 """What an error of somebody else's may quote."""
+ASKED = frozenset({"e-mail"})
+"""Shown because it is what was asked about."""
+WHY = ("--reason", "checked", "--yes")
 PF = [
     Command(("key", "list")),
     Command(("key", "list", "--json")),
@@ -42,6 +49,31 @@ PF = [
     Command(("key", "revoke", "laptop")),
     Command(("key", "revoke", "laptop"), code=1),
     Command(("--stack", "nowhere", "key", "list"), code=1),
+    Command(("kept",)),
+    Command(("catalogue", "pull", "--file", "{file}", "--yes")),
+    Command(("reconcile", "--dry-run")),
+    Command(("reconcile", "--dry-run", "--json")),
+    Command(("reconcile",), when="echoing", code=75),
+    Command(("replay", "{paid}", "--dry-run")),
+    Command(("replay", "{paid}", "--json")),
+    Command(("replay", "--since", "2026-11-01", "--json")),
+    Command(("replay", EMAIL), ASKED, code=1),
+    Command(("republish", "{paid}", "--dry-run")),
+    Command(("republish", "{paid}", "--yes", "--json")),
+    Command(("republish", "--unpublished", "--yes")),
+    Command(("redrive", "parkedtoolong", "--yes")),
+    Command(("settle", "--order", "{waiting}", "--payment", "{unmatched}", *WHY)),
+    Command(("settle", "--order", "{waiting}", "--payment", "{unmatched}", *WHY), code=1),
+    Command(("settle", "--order", "{paid}", "--payment", EMAIL, *WHY), code=1),
+    Command(("refund", "{found}", *WHY), when="echoing", code=1),
+    Command(("refund", "{found}", *WHY), when="unreachable", code=75),
+    Command(("refund", "{found}", *WHY)),
+    Command(("refund", "{found}", *WHY), code=1),
+    Command(("resolve", "sale2", "--reason", "checked")),
+    Command(("resolve", "sale2", "--reason", "checked", "--undo", "--json")),
+    Command(("resolve", EMAIL, "--reason", "checked"), ASKED, code=1),
+    Command(("catalogue", "pull", "--file", "{file}", "--yes"), when="echoing", code=1),
+    Command(("catalogue", "pull", "--file", "{file}", "--yes"), when="unreachable", code=75),
 ]
 """Every command of `pf`, its failures, too; what is personal is shown to whoever asks for it, and named here."""
 
@@ -279,8 +311,10 @@ class Happening:
         member, session = self.shop.checkout("membership", customerEmail=EMAIL, metadata={"note": METADATA})
         self.shop.pay(session)
         self.shop.lose_webhooks()
-        self.names |= {"found": order_id, "member": member}
+        self.names |= {"found": order_id, "member": member, "waiting": self.pending()}
+        self.names["unmatched"] = self.shop.sell_elsewhere(COURSE)
         self.shop.sell_elsewhere(COURSE, {"note": METADATA})
+        self.shop.lose_webhooks()
         for walk in ("recent", "hours", "days"):
             self.shop.clock.passes(minutes=20)
             self.shop.reconcile(walk)
@@ -310,6 +344,23 @@ class Happening:
             self.shop.reconcile()
         self.shop.stack.put_secret("ApiKey", canaries.API_KEY)
         secrets._copies.clear()
+
+    def pass_on(self) -> None:
+        """What the queue and the stream hold, while a command waits."""
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.shop.stack.unpark(webhook.handler, Context(9))
+            self.shop.flow()
+
+    def ran(self, command: Command) -> str:
+        """A command of `pf`, in the weather it is for."""
+        with contextlib.ExitStack() as weather:
+            if command.when == "unreachable":
+                weather.enter_context(_unreachable(self.shop))
+            if command.when == "echoing":
+                requests = ("POST /refunds", "GET /refunds", "GET /orders", "GET /products", "GET /payments")
+                answers = dict.fromkeys(requests, lambda _: (400, ECHO))
+                weather.enter_context(pytest.MonkeyPatch.context()).setattr(self.shop, "answers", answers)
+            return self.seen.ran(command, pf.run, self.names)
 
     def deployments(self) -> None:
         ids = {"StackId": "s", "RequestId": "r", "LogicalResourceId": "l"}
@@ -399,7 +450,7 @@ class _Answering(BaseAdapter):
 
 
 @pytest.fixture(scope="module")
-def happened() -> Iterator[Happening]:
+def happened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Happening]:
     """All of it, once."""
     with pytest.MonkeyPatch.context() as patch, deployed_stack() as stack, world(stack, patch, NOW) as shop:
         patch.setattr(fake, "API_KEY", canaries.API_KEY)
@@ -420,7 +471,10 @@ def happened() -> Iterator[Happening]:
             shop.reconcile()
             made = Happening(shop, outages, seen, patch)
             made.all()
-        pf.deployed()
+        made.names["file"] = str(tmp_path_factory.mktemp("pf") / "catalogue.json")
+        Lambdas(shop, patch)
+        patch.setattr(queues.time, "sleep", lambda _: made.pass_on())
+        pf.deployed(PocketsflowUrl=URL)
         yield made
 
 
@@ -436,8 +490,22 @@ def test_nothing_is_where_it_does_not_belong(happened: Happening) -> None:
 
 def test_what_pf_says(happened: Happening) -> None:
     """No command shows what it was not asked for, nor does its failure."""
-    places = [happened.seen.ran(command, pf.run, happened.names) for command in PF]
+    places = [happened.ran(command) for command in PF]
     assert {place: found for place in places if (found := happened.seen.misplaced(place))} == {}
+
+
+def test_every_command_of_pf_is_searched() -> None:
+    """A new one has a line in PF."""
+    leaves, groups = set[str](), [((), ops_main.pf)]
+    while groups:
+        words, group = groups.pop()
+        for name, command in group.commands.items():
+            if isinstance(command, click.Group):
+                groups.append(((*words, name), command))
+            else:
+                leaves.add(" ".join((*words, name)))
+    run = {" ".join(word for word in command.words if not word.startswith("-")) for command in PF}
+    assert {leaf for leaf in leaves if not any(f"{words} ".startswith(f"{leaf} ") for words in run)} == set()
 
 
 def test_it_all_happened(happened: Happening) -> None:
