@@ -13,7 +13,6 @@ from payments import checkout_request, http, secrets, server_keys, strictjson
 from sandbox.worker import Context
 from tests.conftest import Aws, deployed_stack
 from tests.integration.ledger_model import LEDGER, QUEUE, down
-from tests.openapi import OPERATIONS
 from tests.payloads import answered, delivery, http_event, paid, sign
 
 FUNCTIONS = {
@@ -71,6 +70,8 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_route_with_a_body_is_here() -> None:
     """Those of the gateway."""
+    from tests.openapi import OPERATIONS  # here, because it takes a while
+
     taking = {route for route, each in OPERATIONS.items() if "requestBody" in each.content}
     assert taking == {http_event(route)["routeKey"] for route in FUNCTIONS}
 
