@@ -38,7 +38,9 @@ COURSE, MEMBERSHIP = (PRODUCTS[sku]["productId"] for sku in ("course", "membersh
 ECHO = {"message": " ".join([PASSING["echo"], *PERSONAL.values(), *KEPT.values()])}
 """What an error of somebody else's may quote."""
 ASKED = frozenset({"e-mail"})
-"""Shown because it is what was asked about."""
+"""Shown because it is what was asked about, or asked for."""
+NOTED = frozenset({"metadata"})
+"""What the shop noted with an order is on the order's own screen."""
 WHY = ("--reason", "checked", "--yes")
 PF = [
     Command(("key", "list")),
@@ -50,6 +52,24 @@ PF = [
     Command(("key", "revoke", "laptop"), code=1),
     Command(("--stack", "nowhere", "key", "list"), code=1),
     Command(("kept",)),
+    Command(("completion", "bash")),
+    Command(("order", "{paid}"), NOTED),
+    Command(("order", "{paid}", "--json"), NOTED),
+    Command(("order", "{paid}", "--personal"), ASKED | NOTED),
+    Command(("order", EMAIL), ASKED | NOTED),
+    Command(("order", "nobody@buyer.example"), code=1),
+    Command(("orders", "--status", "paid")),
+    Command(("orders", "--status", "unmatched", "--json")),
+    Command(("orders", "--status", "pending", "--since", "2026-11-01", "--personal"), ASKED),
+    Command(("events", "{paid}")),
+    Command(("events", "--since", "2026-11-01", "--json"), frozenset({"event name"})),
+    Command(("events", "{paid}", "--raw"), frozenset(PERSONAL)),
+    Command(("export", "--what", "orders", "--format", "csv")),
+    Command(("export", "--what", "facts", "--format", "jsonl")),
+    Command(("export", "--what", "orders", "--format", "csv", "--personal"), ASKED | NOTED),
+    Command(("stats", "--since", "2026-11-01")),
+    Command(("tail", "--for", "0.001")),
+    Command(("listen", "--for", "0.001")),
     Command(("catalogue", "pull", "--file", "{file}", "--yes")),
     Command(("reconcile", "--dry-run")),
     Command(("reconcile", "--dry-run", "--json")),
@@ -74,6 +94,7 @@ PF = [
     Command(("resolve", EMAIL, "--reason", "checked"), ASKED, code=1),
     Command(("catalogue", "pull", "--file", "{file}", "--yes"), when="echoing", code=1),
     Command(("catalogue", "pull", "--file", "{file}", "--yes"), when="unreachable", code=75),
+    Command(("audit", "--json")),
 ]
 """Every command of `pf`, its failures, too; what is personal is shown to whoever asks for it, and named here."""
 
