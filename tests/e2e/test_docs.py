@@ -170,17 +170,37 @@ def test_links_lead_somewhere() -> None:
             assert (Path(path.parent) / target).exists(), f"{path.name}: {target}"
 
 
+SECURITY = (ROOT / "docs/security.md").read_text()
+
+
 def test_every_threat_names_its_test() -> None:
     """Each line of the threat model says what shows it, and that test is there."""
-    tables = re.findall(r"^\|(.*)\|$", (ROOT / "docs/security.md").read_text(), re.MULTILINE)
-    threats = [row.split("|")[2] for row in tables if not row.startswith((" threat ", "---"))]
-    assert len(threats) > 30
+    tables = re.findall(r"^\|[- |]+\|\n((?:\|.*\|\n)+)", SECURITY, re.MULTILINE)
+    threats = [row.strip("|").rpartition("|")[2] for table in tables for row in table.splitlines()]
+    assert len(tables) >= 9
+    assert len(threats) > 100
     for cell in threats:
         named = re.findall(r"`(\w+\.py)::(\w+)`", cell)
         assert named, cell
         for file, test in named:
             [path] = ROOT.glob(f"tests/*/{file}")
             assert f"\ndef {test}(" in path.read_text(), f"{file}::{test}"
+
+
+def test_every_entry_is_in_the_threat_model() -> None:
+    """Each route, and each queue, bus, table, bucket, secret, topic and role of people's or of the workflow's that the
+    templates declare."""
+    entries = SECURITY.partition("\n## Entries\n")[2].partition("\n## ")[0]
+    ways = r"SQS::Queue|Events::EventBus|Events::Archive|DynamoDB::Table|S3::Bucket|SecretsManager::Secret|SNS::Topic"
+    declared = [
+        *re.findall(rf"^  (\w+):.*\n    Type: AWS::(?:{ways})\n", (ROOT / "template.yaml").read_text(), re.MULTILINE),
+        *re.findall(r"^  (\w+):.*\n    Type: AWS::IAM::Role\n", (ROOT / "infra/ci.yaml").read_text(), re.MULTILINE),
+    ]
+    described = re.findall(r"^  (/\S+):\n    (\w+):", (ROOT / "infra/openapi.yaml").read_text(), re.MULTILINE)
+    routes = [f"{method.upper()} {path}" for path, method in described]
+    assert len(declared) >= 12
+    assert len(routes) == 5
+    assert [name for name in (*declared, *routes) if f"`{name}`" not in entries] == []
 
 
 def test_the_sums_are_right() -> None:
