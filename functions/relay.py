@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from payments import aws, heard, ledger, outbox, references, sales, subscriptions, table
+from payments import aws, heard, ledger, outbox, privacy, references, retention, sales, subscriptions, table
 from payments.deployment import STAGE
 from payments.telemetry import about, count, logger, needs_attention, observed, where
 
@@ -103,6 +103,8 @@ def _complete(change: dict[str, Any]) -> list[outbox.Event]:
     elif kind == "raw":
         for payment_id in heard.payments(old, new):
             heard.note_payment(payment_id, now)
+    for redaction in privacy.late(old, new, table.timestamp(now)):
+        retention.redact(redaction)
     return events
 
 

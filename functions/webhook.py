@@ -135,8 +135,10 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> Outcome:
     about(fact.order_id)
     if isinstance(fact, events.SubscriptionChanged):
         ledger.keep(body, "subscription", name, sent_at, now)
-        changed = subscriptions.record(fact, now, source="webhook")
-        logger.info("subscription_changed" if changed else "subscription_has_ended", extra={"subscription": fact.id})
+        recorded = subscriptions.record(fact, now, source="webhook")
+        if recorded.is_erased:
+            ledger.forget(ledger.raw_key(body))
+        logger.info("subscription_changed" if recorded.changed else "subscription_has_ended", extra={"subscription": fact.id})
         return "recorded"
     if WAITS_FOR_API and isinstance(fact, events.Payment):
         fact = events.Claim(fact.kind, fact.id, fact.order_id)

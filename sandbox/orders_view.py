@@ -352,6 +352,8 @@ def _plain(typed: Json) -> Any:
             return [_plain(each) for each in content]
         case "N":
             return int(content)
+        case "NULL":
+            return None
         case "B":
             return base64.b64decode(content).decode(errors="replace")
     return content

@@ -7,7 +7,8 @@ An order is a grow-only set of facts; whether it is paid is derived from them. I
     subscription#<their id>  payments/subscriptions.py
     reconcile#…              payments/progress.py
     reference#<theirs>       payments/references.py
-    raw#<sha256>             a verified body that is no fact, or too large to lie beside one
+    raw#<sha256>             a verified body that is no fact, or too large to lie beside one; empty when it was taken out
+    retention#state          payments/retention.py
     idem#<sha256>            one checkout per Idempotency-Key, for a day
     webhook#self_test        the last one that came, so that `pf` sees that it came here
     audit#…                  what a person did by `pf` (ops/audit.py)
@@ -27,6 +28,7 @@ redelivered, second payment and mismatch apart, and no dedupe record ever expire
 Beside them, also on a sale: resolved#<payment>, a person's note that it is dealt with. No fact: it changes nothing.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -328,8 +330,8 @@ def keep(body: bytes, reason: str, event: str, sent_at: str, now: datetime) -> N
     try:
         client.update_item(
             TableName=TABLE,
-            Key=key(_raw_key(body)),
-            UpdateExpression="SET body = :body, #mode = :mode,"
+            Key=key(raw_key(body)),
+            UpdateExpression="SET body = if_not_exists(body, :body), #mode = :mode,"  # an emptied one stays empty
             " arrivals = list_append(if_not_exists(arrivals, :none), :arrival)",
             ConditionExpression="attribute_not_exists(arrivals) OR size(arrivals) < :most",
             ExpressionAttributeNames={"#mode": "mode"},
@@ -354,6 +356,23 @@ def note_self_test(nonce: str, now: datetime) -> None:
         ExpressionAttributeNames={"#at": "at"},
         ExpressionAttributeValues={":nonce": {"S": nonce}, ":now": {"S": timestamp(now)}},
     )
+
+
+def forget(pk: str) -> None:
+    """Empties what `keep` has stored: it is about somebody who has been erased (payments/privacy.py)."""
+    with contextlib.suppress(client.exceptions.ConditionalCheckFailedException):
+        client.update_item(
+            TableName=TABLE,
+            Key=key(pk),
+            UpdateExpression="SET body = :nothing",
+            ConditionExpression="attribute_exists(body)",
+            ExpressionAttributeValues={":nothing": {"B": b""}},
+        )
+
+
+def raw_key(body: bytes) -> str:
+    """Of the item that `keep` stores a body in."""
+    return f"raw#{hashlib.sha256(body).hexdigest()}"
 
 
 def fact_name(fact: Payment | Refund | Claim) -> str:
@@ -414,9 +433,14 @@ def _not_added(
 ) -> Outcome:
     """Why a fact was not added to an item that is there: it was known, or the item is full.
 
-    What is known may have come in other words, which are kept: nobody has judged yet which of the two is right.
+    What is known may have come in other words, which are kept: nobody has judged yet which of the two is right. Of what
+    was taken out (payments/privacy.py) no words are kept anew.
     """
     known = item.get(name)
+    if known and "redacted" in known:
+        if "raw_item" in fields:
+            forget(fields["raw_item"])
+        return "redelivered"
     if known is None:
         needs_attention("item_full", item=item["pk"], fact=name)
     if (
@@ -439,7 +463,7 @@ def fact_fields(fact: Payment | Refund | Claim, body: bytes | None, now: datetim
         fields["raw"] = body
     elif body is not None:
         keep(body, "large", event=fact_name(fact), sent_at="", now=now)
-        fields["raw_item"] = _raw_key(body)
+        fields["raw_item"] = raw_key(body)
     match fact:
         case Payment():
             fields |= {
@@ -471,10 +495,6 @@ def fact_fields(fact: Payment | Refund | Claim, body: bytes | None, now: datetim
         case Claim():
             fields |= {"kind": "claim", "of": fact.of, "payment_id": fact.payment_id}
     return fields
-
-
-def _raw_key(body: bytes) -> str:
-    return f"raw#{hashlib.sha256(body).hexdigest()}"
 
 
 # --- What comes after a fact ------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from typing import Any
 
 from payments.deployment import MODE
 from payments.events import SubscriptionChanged
-from payments.table import TABLE, client, key, read_many, timestamp, value, values
+from payments.table import TABLE, client, key, old_item, plain, read_many, timestamp, value, values
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,17 @@ class Renewal:
     paid_at: str | None
 
 
-def record(change: SubscriptionChanged, now: datetime, source: str) -> bool:
-    """Makes a subscription what it is now said to be. False when it has ended before: nothing is changed then."""
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """`changed` is False for what has ended before: nothing is written then. Of somebody who `is_erased`
+    (payments/privacy.py) no address is written, and no body should be kept."""
+
+    changed: bool
+    is_erased: bool
+
+
+def record(change: SubscriptionChanged, now: datetime, source: str) -> Recorded:
+    """Makes a subscription what it is now said to be."""
     fields = {
         "state": change.state,
         "product_id": change.product_id,
@@ -46,18 +55,30 @@ def record(change: SubscriptionChanged, now: datetime, source: str) -> bool:
         "ended_at": timestamp(now) if change.state == "ended" else None,
     }
     given = values(fields)
+    sets = [f"#{name} = {_UNLESS_ERASED.get(name, ':{}').format(name)}" for name in given]
     try:
-        client.update_item(
-            TableName=TABLE,
-            Key=key(f"subscription#{change.id}"),
-            UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in given)} ADD rev :one",
-            ConditionExpression="attribute_not_exists(ended_at)",
-            ExpressionAttributeNames={f"#{name}": name for name in given},
-            ExpressionAttributeValues={**{f":{name}": content for name, content in given.items()}, ":one": {"N": "1"}},
+        before = plain(
+            client.update_item(
+                TableName=TABLE,
+                Key=key(f"subscription#{change.id}"),
+                UpdateExpression=f"SET {', '.join(sets)} ADD rev :one",
+                ConditionExpression="attribute_not_exists(ended_at)",
+                ExpressionAttributeNames={f"#{name}": name for name in given},
+                ExpressionAttributeValues={
+                    **{f":{name}": content for name, content in given.items()},
+                    ":one": {"N": "1"},
+                },
+                ReturnValues="ALL_OLD",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            ).get("Attributes", {})
         )
-    except client.exceptions.ConditionalCheckFailedException:
-        return False
-    return True
+    except client.exceptions.ConditionalCheckFailedException as failed:
+        return Recorded(changed=False, is_erased="erased" in old_item(failed))
+    return Recorded(changed=True, is_erased="erased" in before)
+
+
+_UNLESS_ERASED = {"customer_email": "if_not_exists(erased, :{})"}
+"""`erased` is null, and so the address becomes."""
 
 
 def link(order_id: str, fact: Mapping[str, Any], order: Mapping[str, Any], now: datetime) -> bool:
@@ -68,11 +89,11 @@ def link(order_id: str, fact: Mapping[str, Any], order: Mapping[str, Any], now: 
     mine = {
         "order_id": order_id,
         "sku": order.get("sku"),
-        "untrusted_metadata": order.get("untrusted_metadata"),
-        "metadata": order.get("metadata"),
         "reference": order.get("reference"),
     }
-    unless_known = {
+    unless_known = {  # or taken out since the order was read: what lies there empty stays so
+        "untrusted_metadata": order.get("untrusted_metadata"),
+        "metadata": order.get("metadata"),
         "state": fact.get("state", "active"),
         "product_id": fact["product_id"],
         "cancel_at_period_end": False,

@@ -67,6 +67,8 @@ def plain_value(typed: Any) -> Any:
             return set(content)
         case "N":
             return int(content)
+        case "NULL":
+            return None
         case "B" if isinstance(content, str):  # in a stream's record, which comes as JSON
             return base64.b64decode(content)
     return content
