@@ -138,7 +138,9 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> Outcome:
         recorded = subscriptions.record(fact, now, source="webhook")
         if recorded.is_erased:
             ledger.forget(ledger.raw_key(body))
-        logger.info("subscription_changed" if recorded.changed else "subscription_has_ended", extra={"subscription": fact.id})
+        logger.info(
+            "subscription_changed" if recorded.changed else "subscription_has_ended", extra={"subscription": fact.id}
+        )
         return "recorded"
     if WAITS_FOR_API and isinstance(fact, events.Payment):
         fact = events.Claim(fact.kind, fact.id, fact.order_id)

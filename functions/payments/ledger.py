@@ -7,7 +7,7 @@ An order is a grow-only set of facts; whether it is paid is derived from them. I
     subscription#<their id>  payments/subscriptions.py
     reconcile#…              payments/progress.py
     reference#<theirs>       payments/references.py
-    raw#<sha256>             a verified body that is no fact, or too large to lie beside one; empty when it was taken out
+    raw#<sha256>             a verified body that is no fact, or too large to lie beside one; empty once taken out
     retention#state          payments/retention.py
     idem#<sha256>            one checkout per Idempotency-Key, for a day
     webhook#self_test        the last one that came, so that `pf` sees that it came here

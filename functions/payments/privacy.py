@@ -140,7 +140,7 @@ def _chunked(pk: str, fields: Mapping[str, Sequence[Path]], at: str) -> list[Red
     return found
 
 
-# --- Because it came to an item of an erased person ---------------------------------------------------------------------
+# --- Because it came to an item of an erased person -------------------------------------------------------------------
 
 
 def late(old: Item, new: Item, at: str) -> list[Redaction]:
@@ -217,7 +217,7 @@ class Person:
 
     def _of_audit(self, item: Item, _at: str) -> list[Redaction]:
         """Words of whoever gave a reason."""
-        words = {
+        words: dict[Path, Typed] = {
             ("entries", number, name): {"S": self.without(text)}
             for number, entry in enumerate(item.get("entries", []))
             for name, text in entry.items()

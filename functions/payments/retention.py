@@ -1,18 +1,18 @@
 """How long what is about a person stays in the ledger, and where the search for what is older has got to.
 
-    retention#state
-        day     the next day of pending orders to look at
-        began   when the walk through the whole table that is under way began, or the last one
-        after   the item that it got to; absent when it is through
+retention#state
+    since   of pending orders, by the time that they were opened at: up to here all is done
+    began   when the walk through the whole table that is under way began, or the last one
+    after   the item that it got to; absent when it is through
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from payments.privacy import Redaction
-from payments.table import TABLE, client, key, plain, timestamp
+from payments.table import TABLE, client, key, plain, timestamp, values
 
 STATE = "retention#state"
 PENDING = timedelta(days=45)
@@ -20,14 +20,14 @@ PENDING = timedelta(days=45)
 RAW = timedelta(days=400)
 """A verified body is kept for so long: a year, and what is reclaimed after it."""
 LOOK_BACK = timedelta(days=30)
-"""Before the first day that is looked at: what is older the walk finds."""
-PAGE = 500
+"""Before the first one that is looked at: what is older the walk finds."""
+PAGE = 2_000
 """Items of the walk at once, or a megabyte."""
 
 
 @dataclass
 class Place:
-    day: date
+    since: datetime
     began: datetime | None
     after: str | None
 
@@ -35,48 +35,54 @@ class Place:
 def place(now: datetime) -> Place:
     """Where the last run stopped."""
     state = plain(client.get_item(TableName=TABLE, Key=key(STATE), ConsistentRead=True).get("Item", {}))
-    first = (now - PENDING - LOOK_BACK).date()
     return Place(
-        date.fromisoformat(state["day"]) if "day" in state else first,
+        datetime.fromisoformat(state["since"]) if "since" in state else now - PENDING - LOOK_BACK,
         datetime.fromisoformat(state["began"]) if "began" in state else None,
         state.get("after"),
     )
 
 
 def save(place: Place) -> None:
-    item: dict[str, Any] = {**key(STATE), "day": {"S": place.day.isoformat()}}
-    if place.began:
-        item["began"] = {"S": timestamp(place.began)}
-    if place.after:
-        item["after"] = {"S": place.after}
-    sets = [f"#{name} = :{name}" for name in item if name != "pk"]
+    state = {"since": timestamp(place.since), "began": place.began and timestamp(place.began), "after": place.after}
+    given = values(state)
     client.update_item(
         TableName=TABLE,
         Key=key(STATE),
-        UpdateExpression=f"SET {', '.join(sets)}" + ("" if place.after else " REMOVE #after"),
-        ExpressionAttributeNames={f"#{name}": name for name in ("after", *item) if name != "pk"},
-        ExpressionAttributeValues={f":{name}": content for name, content in item.items() if name != "pk"},
+        UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in given)}"
+        + ("" if place.after else " REMOVE #after"),
+        ExpressionAttributeNames={f"#{name}": name for name in ("after", *given)},
+        ExpressionAttributeValues={f":{name}": content for name, content in given.items()},
     )
 
 
-def pending(day: date) -> Iterator[str]:
-    """Orders that were opened on a day and are not paid yet, by pk, the oldest first."""
-    query: dict[str, Any] = {
-        "TableName": TABLE,
-        "IndexName": "pending",
-        "KeyConditionExpression": "open_day = :day",
-        "ExpressionAttributeValues": {":day": {"S": day.isoformat()}},
-    }
-    while True:
-        page = client.query(**query)
-        yield from (item["pk"]["S"] for item in page["Items"])
-        if "LastEvaluatedKey" not in page:
-            return
-        query["ExclusiveStartKey"] = page["LastEvaluatedKey"]
+def pending(since: datetime, before: datetime) -> Iterator[tuple[list[str], datetime]]:
+    """Orders that are not paid yet, by pk, the oldest first: some, and up to when these are all."""
+    while since < before:
+        next_day = datetime.combine(since.date() + timedelta(days=1), time.min, UTC)
+        query: dict[str, Any] = {
+            "TableName": TABLE,
+            "IndexName": "pending",
+            "KeyConditionExpression": "open_day = :day AND created_at BETWEEN :since AND :before",
+            "ExpressionAttributeValues": {
+                ":day": {"S": timestamp(since)[:10]},
+                ":since": {"S": timestamp(since)},
+                ":before": {"S": timestamp(before)},
+            },
+        }
+        while True:
+            found = client.query(**query)
+            some = [plain(item) for item in found["Items"]]
+            is_all = "LastEvaluatedKey" not in found
+            until = min(next_day, before) if is_all else datetime.fromisoformat(some[-1]["created_at"])
+            yield [item["pk"] for item in some], until
+            if is_all:
+                break
+            query["ExclusiveStartKey"] = found["LastEvaluatedKey"]
+        since = next_day
 
 
 def page(after: str | None) -> tuple[list[dict[str, Any]], str | None]:
-    """Items of the table, plain, and where the next ones begin; None for the end."""
+    """Items of the table, plain, and the last one of them; None when there are no more."""
     asked: dict[str, Any] = {"ExclusiveStartKey": key(after)} if after else {}
     found = client.scan(TableName=TABLE, Limit=PAGE, **asked)
     last: Any = found.get("LastEvaluatedKey")

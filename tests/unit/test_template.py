@@ -16,6 +16,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 import reconcile
 import relay
+import retain
 import webhook
 from payments import aws, ledger, pocketsflow, provider, secrets, table
 from sandbox import aws as sandbox_aws
@@ -30,6 +31,7 @@ FUNCTIONS = [
     "WebhookFunction",
     "RelayFunction",
     "ReconcileFunction",
+    "RetainFunction",
     "PreflightFunction",
 ]
 NO_VALUE = {"Ref": "AWS::NoValue"}
@@ -210,7 +212,7 @@ def test_patience_is_for_those_whom_nobody_waits_for():
     """A buyer and Pocketsflow wait for the checkout and the webhook; an outage of hours is waited out by the others."""
     patience = {name: int(variables(name)["PATIENCE"]) for name in FUNCTIONS if "PATIENCE" in variables(name)}
     waited_for = dict.fromkeys(["CheckoutFunction", "ServerFunction", "WebhookFunction"], 1)
-    assert patience == {**waited_for, "RelayFunction": 5, "ReconcileFunction": 5}
+    assert patience == {**waited_for, "RelayFunction": 5, "ReconcileFunction": 5, "RetainFunction": 5}
 
 
 def test_what_counts_as_paid_is_a_parameter():
@@ -285,6 +287,14 @@ RIGHTS = {
         ("logs:CreateLogStream", "ReconcileLogs.Arn"),
         ("logs:PutLogEvents", "ReconcileLogs.Arn"),
     },
+    "RetainFunction": {
+        ("dynamodb:GetItem", "Ledger.Arn"),
+        ("dynamodb:Scan", "Ledger.Arn"),
+        ("dynamodb:UpdateItem", "Ledger.Arn"),
+        ("dynamodb:Query", "Ledger.Arn/index/pending"),
+        ("logs:CreateLogStream", "RetainLogs.Arn"),
+        ("logs:PutLogEvents", "RetainLogs.Arn"),
+    },
     "PreflightFunction": {
         ("logs:CreateLogStream", "PreflightLogs.Arn"),
         ("logs:PutLogEvents", "PreflightLogs.Arn"),
@@ -344,8 +354,8 @@ def test_no_role_is_shared():
         assert not resources(kind)
 
 
-def test_the_schedules_may_start_reconciliation_alone():
-    """EventBridge Scheduler takes their role, for this account alone, and may do one thing with it."""
+def test_the_schedules_may_start_their_functions_alone():
+    """EventBridge Scheduler takes their role, for this account alone, and may start two functions with it."""
     role = properties("ScheduleRole")
     assert role.keys() == {"AssumeRolePolicyDocument", "PermissionsBoundary", "Policies"}
     assert role["AssumeRolePolicyDocument"]["Statement"] == [
@@ -357,10 +367,11 @@ def test_the_schedules_may_start_reconciliation_alone():
         }
     ]
     [policy] = role["Policies"]
-    [statement] = policy["PolicyDocument"]["Statement"]
-    assert statement.keys() == {"Effect", "Action", "Resource"}
-    assert (statement["Effect"], statement["Action"]) == ("Allow", "lambda:InvokeFunction")
-    assert named(statement["Resource"]) == "ReconcileFunction.Arn"
+    statements = policy["PolicyDocument"]["Statement"]
+    assert [named(statement["Resource"]) for statement in statements] == ["ReconcileFunction.Arn", "RetainFunction.Arn"]
+    for statement in statements:
+        assert statement.keys() == {"Effect", "Action", "Resource"}
+        assert (statement["Effect"], statement["Action"]) == ("Allow", "lambda:InvokeFunction")
 
 
 PEOPLE = [
@@ -468,6 +479,15 @@ def test_one_reconciliation_at_a_time():
     assert (retries["MaximumRetryAttempts"], retries["MaximumEventAgeInSeconds"]) == (0, every)
     least = pocketsflow.LIST_SECONDS + provider.MARGIN_SECONDS
     assert properties("ReconcileFunction")["Timeout"] > 2 * least
+
+
+def test_retention_goes_on_the_next_day():
+    """A run stops while there is time for a page, a write and a note, each as slow as it may be, and is not cut off.
+    Lambda does not start a failed one again: the next is its retry."""
+    patience = int(variables("RetainFunction")["PATIENCE"])
+    assert 3 * patience * WRITE < retain.SPARE_SECONDS
+    assert properties("RetainFunction")["Timeout"] > 2 * retain.SPARE_SECONDS
+    assert properties("RetainFunctionEventInvokeConfig")["MaximumRetryAttempts"] == 0
 
 
 def test_relay_has_time_for_each_try_of_the_bus():
@@ -703,10 +723,12 @@ def test_the_queue_feeds_the_webhook():
 SECONDS = {"minute": 60, "minutes": 60, "hour": 3_600, "day": 86_400}
 
 
-def schedules() -> list[tuple[str, int, Any]]:
-    """Logical id, seconds between two runs, input."""
+def schedules(function: str = "ReconcileFunction") -> list[tuple[str, int, Any]]:
+    """Of a function: logical id, seconds between two runs, input."""
     found = []
     for name, resource in resources("AWS::Scheduler::Schedule").items():
+        if named(resource["Properties"]["Target"]["Arn"]) != f"{function}.Arn":
+            continue
         [(number, unit)] = re.findall(r"^rate\((\d+) (\w+)\)$", resource["Properties"]["ScheduleExpression"])
         given = json.loads(resource["Properties"]["Target"]["Input"])
         found.append((name, int(number) * SECONDS[unit], given))
@@ -721,6 +743,7 @@ def test_the_schedules():
         (86_400, {"walk": "days"}),
     ]
     assert {given["walk"] for _, _, given in schedules()} | {"asked"} == reconcile.SCHEDULED.keys()
+    assert [seconds for _, seconds, _ in schedules("RetainFunction")] == [86_400]
 
 
 def test_schedules_belong_to_the_stack():
@@ -729,7 +752,7 @@ def test_schedules_belong_to_the_stack():
         found = resource["Properties"]
         assert found.keys() == {"ScheduleExpression", "FlexibleTimeWindow", "Target"}
         assert found["FlexibleTimeWindow"] == {"Mode": "OFF"}
-        assert named(found["Target"]["Arn"]) == "ReconcileFunction.Arn"
+        assert named(found["Target"]["Arn"]) in ("ReconcileFunction.Arn", "RetainFunction.Arn")
         assert named(found["Target"]["RoleArn"]) == "ScheduleRole.Arn"
         assert found["Target"]["RetryPolicy"] == {"MaximumRetryAttempts": 2, "MaximumEventAgeInSeconds": 240}
 
