@@ -4,6 +4,7 @@ from ops import (
     audit,
     catalogue,
     completion,
+    erase,
     export,
     figures,
     journal,
@@ -25,6 +26,7 @@ from ops.cli import pf
 pf.add_command(audit.listed)
 pf.add_command(catalogue.catalogue)
 pf.add_command(completion.completion)
+pf.add_command(erase.erase)
 pf.add_command(export.export)
 pf.add_command(figures.stats)
 pf.add_command(journal.events)

@@ -261,10 +261,10 @@ def _reason(_ctx: click.Context, _parameter: click.Parameter, text: str | None) 
 _MAX_REASON = 500
 
 
-def reason_option(*, required: bool) -> Callable[[Any], Any]:
+def reason_option(*, required: bool, default: str = "not given") -> Callable[[Any], Any]:
     """Why, for whoever reads the audit; nothing personal belongs there."""
-    default = {"required": True} if required else {"default": "not given"}
-    return click.option("--reason", callback=_reason, help="Why, for the audit: one line.", **default)
+    more = {"required": True} if required else {"default": default}
+    return click.option("--reason", callback=_reason, help="Why, for the audit: one line.", **more)
 
 
 # --- Failures ---------------------------------------------------------------------------------------------------------

@@ -31,7 +31,8 @@ NO_METADATA: Typed = {"M": {}}
 SUBJECTS = ("order#", "sale#", "subscription#", "raw#", "audit#")
 """Items that can have anything of a person in them."""
 
-_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
+_ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|([/\"]))")
+"""Within JSON, and within JSON in a text of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,9 +304,7 @@ def _texts(body: bytes) -> Iterator[str]:
     text = body.decode("utf-8", "replace")
     yield text
     yield text.replace("\0", "")  # UTF-16
-    for _ in range(2):  # JSON, and JSON within a text of JSON
-        text = _ESCAPED.sub(lambda match: chr(int(match[1], 16)), text).replace("\\/", "/").replace('\\"', '"')
-        yield text
+    yield _ESCAPED.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2], text)
 
 
 # --- A body that is not in the ledger yet -----------------------------------------------------------------------------
@@ -324,24 +323,24 @@ _KEPT: Mapping[str, Any] = {
 """Of a webhook's body: what is read of it (events.py), and what else is about money. All else may be about a person."""
 
 
-def without_person(body: bytes) -> bytes:
-    """A webhook's body with nothing but its money facts, which say the same as before; empty where it is no JSON, and
-    says nothing."""
+def without_person(body: bytes, person: Person) -> bytes:
+    """A webhook's body with nothing but its money facts; empty where it is no JSON, and says nothing."""
     try:
         content = strictjson.parse(body)
     except strictjson.Unreadable:
         return b""
-    return _json(_kept(content, _KEPT)).encode() if isinstance(content, dict) else b""
+    return _json(_kept(content, _KEPT, person)).encode() if isinstance(content, dict) else b""
 
 
-def _kept(content: Any, wanted: Any) -> Any:
+def _kept(content: Any, wanted: Any, person: Person) -> Any:
     """What is not of the kind that it should be is emptied, and not of that kind still."""
     if isinstance(content, dict):
         inner = wanted if isinstance(wanted, Mapping) else {}
-        return {name: _kept(value, inner[name]) for name, value in content.items() if name in inner}
+        return {name: _kept(value, inner[name], person) for name, value in content.items() if name in inner}
     if isinstance(content, list):
         return []
-    return "" if isinstance(content, str) and wanted is not True else content
+    is_no_text = isinstance(content, str) and (wanted is not True or person.is_named(content))
+    return "" if is_no_text else content
 
 
 def _json(content: Any) -> str:
