@@ -254,7 +254,7 @@ class Person:
             Redaction(item["pk"], gone, {("erased",): NULL}),
             *_chunked(item["pk"], fields, at),
             *_raw_items(own.values()),
-            *_kin(item, own.values()),
+            *_kin(item, own, at),
         ]
 
     def _own_facts(self, item: Item) -> dict[str, Item]:
@@ -281,22 +281,21 @@ class Person:
                 yield "metadata", name
 
 
-def _kin(item: Item, own: Iterable[Item]) -> list[Redaction]:
-    """Where more of an order's payments may arrive: refunds without metadata, and states of a subscription."""
+def _kin(item: Item, own: Mapping[str, Item], at: str) -> Iterator[Redaction]:
+    """Where more of an order's payments lies or may arrive: refunds without metadata, states of a subscription."""
     if not item["pk"].startswith("order#"):
-        return []
-    found = {}
-    for fact in own:
+        return
+    for name, fact in own.items():
         identity, kind = fact.get("payment_id"), fact.get("of", fact["kind"])
         if kind == "subscription":
-            found[f"subscription#{identity}"] = Redaction(
+            yield Redaction(
                 f"subscription#{identity}",
                 put={("customer_email",): NULL, ("erased",): NULL, ("untrusted_metadata",): NO_METADATA},
                 condition="attribute_exists(pk) AND attribute_not_exists(customer_email)",
             )
-        else:
-            found[f"sale#{identity}"] = Redaction(f"sale#{identity}", put={("erased",): NULL})
-    return list(found.values())
+            continue
+        yield Redaction(f"sale#{identity}", put={("erased",): NULL})
+        yield from _chunked(f"sale#{identity}", {name: _personal(name, fact)}, at)  # where it waited for its order
 
 
 def _texts(body: bytes) -> Iterator[str]:
