@@ -48,6 +48,8 @@ PASSES = 3
 """Over the ledger: what was written while one went on, the next one finds."""
 HIDDEN_SECONDS = 120
 """A message that is looked at is nobody else's for so long."""
+WAIT_SECONDS = 1
+"""So that every server of a queue is asked."""
 _ROUND = 10
 LIMITS = (
     "The bus's archive cannot forget one person: events with the address stay for 90 days, then go.",
@@ -235,14 +237,15 @@ class _Messages:
                     found.counts[QUEUES] += 1
                     if replace:
                         copies.add(self._sqs.send_message(QueueUrl=self._url, MessageBody=copy)["MessageId"])
-                        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=seen.pop(message["MessageId"]))
+                        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+                        del seen[message["MessageId"]]
         finally:
             for handle in seen.values():
                 self._show_again(handle)
         found.is_busy |= self._hidden() > 0
 
     def _receive(self) -> list[Any]:
-        asked = {"MaxNumberOfMessages": _ROUND, "VisibilityTimeout": HIDDEN_SECONDS, "WaitTimeSeconds": 1}
+        asked = {"MaxNumberOfMessages": _ROUND, "VisibilityTimeout": HIDDEN_SECONDS, "WaitTimeSeconds": WAIT_SECONDS}
         received: list[Any] = self._sqs.receive_message(QueueUrl=self._url, **asked).get("Messages", [])
         return received
 
