@@ -76,7 +76,7 @@ def test_what_is_built_runs(built: tuple[Path, str]) -> None:
     folder, _ = built
     artifact = folder / "WebhookFunction"
     script = (
-        "import sys, types, webhook, checkout, relay, reconcile, preflight\n"
+        "import sys, types, webhook, checkout, relay, reconcile, retain, preflight\n"
         "import requests, aws_lambda_powertools as powertools\n"
         "assert requests.__file__.startswith(sys.argv[1]) and powertools.__file__.startswith(sys.argv[1])\n"
         "context = types.SimpleNamespace(aws_request_id='x', get_remaining_time_in_millis=lambda: 4000)\n"
