@@ -282,7 +282,8 @@ class Person:
 
 
 def _kin(item: Item, own: Mapping[str, Item], at: str) -> Iterator[Redaction]:
-    """Where more of an order's payments lies or may arrive: refunds without metadata, states of a subscription."""
+    """Where more of an order's payments lies or may arrive: refunds without metadata, states of a subscription. Marked
+    before it is there, too: the relay may be late."""
     if not item["pk"].startswith("order#"):
         return
     for name, fact in own.items():
@@ -291,10 +292,10 @@ def _kin(item: Item, own: Mapping[str, Item], at: str) -> Iterator[Redaction]:
             yield Redaction(
                 f"subscription#{identity}",
                 put={("customer_email",): NULL, ("erased",): NULL, ("untrusted_metadata",): NO_METADATA},
-                condition="attribute_exists(pk) AND attribute_not_exists(customer_email)",
+                condition="attribute_not_exists(customer_email)",
             )
             continue
-        yield Redaction(f"sale#{identity}", put={("erased",): NULL})
+        yield Redaction(f"sale#{identity}", put={("erased",): NULL}, condition="attribute_not_exists(erased)")
         yield from _chunked(f"sale#{identity}", {name: _personal(name, fact)}, at)  # where it waited for its order
 
 

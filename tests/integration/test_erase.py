@@ -11,7 +11,8 @@ import relay
 import webhook
 from ops import audit, erase
 from ops.stack import Stack
-from payments import privacy, table
+from payments import privacy, subscriptions, table
+from payments.events import SubscriptionChanged
 from payments.privacy import Person
 from sandbox import aws
 from tests.payloads import answered, delivery, paid, subscribed
@@ -202,6 +203,41 @@ def test_a_record_that_is_published_after_the_erasure(shop: World, stack: Stack)
     shop.flow()
     assert {"order.paid", "subscription.started"} <= {each["type"] for each in shop.published[before:]}
     assert {each["customer_email"] for each in shop.published[before:] if "customer_email" in each} == {None}
+    assert where(shop) == []
+
+
+def test_a_relay_that_is_late(shop: World, stack: Stack) -> None:
+    """What it reads of the stream is older than the erasure: the subscription that it makes has no address, and the
+    refund that it copies no body."""
+    order_id, session = shop.checkout("membership", customerEmail=ADDRESS, metadata={"cart": "7"})
+    subscription = shop.pay(session)
+    other_id, other = shop.checkout(customerEmail=ADDRESS)[0], "late"
+    hear(shop, signed(paid(other_id, other)), "order.completed")
+    refund = {"order": {"id": other}, "refund": {"id": "r1", "amount": 1, "status": "succeeded"}}
+    hear(shop, signed({"event": "order.refunded", **refund}), "order.refunded")
+    shop.deliver()
+    records = shop.read_stream()
+    done(*ERASE)
+    assert shop.relay(records) == []
+    shop.flow()
+    assert where(shop) == []
+    found = table.plain(shop.stack.items()[f"subscription#{subscription}"])
+    assert (found["order_id"], found["state"], found["customer_email"]) == (order_id, "active", None)
+    assert {"subscription.started", "order.paid"} <= {*shop.types()}
+    assert (shop.status(order_id), shop.status(other_id)) == ("paid", "partially_refunded")
+
+
+def test_leaving_an_address_away_is_one_request(shop: World, stack: Stack, wire: list[str]) -> None:
+    """As writing it is."""
+    _, subscription = buy(shop, "membership")
+    change = SubscriptionChanged(
+        subscription, "past_due", None, "65a1b2c3d4e5f6a7b8c9d0e2", False, None, None, None, ADDRESS
+    )
+    for is_erased in (False, True):
+        wire.clear()
+        recorded = subscriptions.record(change, shop.clock.now, "api")
+        assert (wire, recorded.is_erased) == (["dynamodb UpdateItem"], is_erased)
+        done(*ERASE)
     assert where(shop) == []
 
 

@@ -57,6 +57,8 @@ def test_reading_one_item(cloud: Aws, stack: Stack) -> None:
     """Plain, with bodies as bytes; None for what is not there."""
     put(cloud, "order#1", n={"N": "7"}, m={"M": {"raw": {"B": b"x"}}}, l={"L": [{"S": "a"}]}, s={"SS": ["b"]})
     assert items.get(stack, "order#1") == {"pk": "order#1", "n": 7, "m": {"raw": b"x"}, "l": ["a"], "s": {"b"}}
+    put(cloud, "subscription#1", erased={"NULL": True})
+    assert items.get(stack, "subscription#1") == {"pk": "subscription#1", "erased": None}
     assert items.get(stack, "order#2") is None
 
 
