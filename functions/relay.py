@@ -103,9 +103,14 @@ def _complete(change: dict[str, Any]) -> list[outbox.Event]:
     elif kind == "raw":
         for payment_id in heard.payments(old, new):
             heard.note_payment(payment_id, now)
+    _stay_erased(old, new, now)
+    return events
+
+
+def _stay_erased(old: dict[str, Any], new: dict[str, Any], now: datetime) -> None:
+    """What comes to an item of an erased person is told like any other, and does not stay."""
     for redaction in privacy.late(old, new, table.timestamp(now)):
         retention.redact(redaction)
-    return events
 
 
 def _claim(order_id: str, reference: str, now: datetime) -> None:

@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from payments import aws, privacy, retention
 from payments.table import timestamp
-from payments.telemetry import count, logger, metrics, needs_attention, where
+from payments.telemetry import count, logger, needs_attention, observed, where
 
 WALK_EVERY = timedelta(days=7)
 PAUSE_SECONDS = 0.2
@@ -22,8 +22,8 @@ SPARE_SECONDS = 30
 """For a page, one write and the note of how far it got, each as slow as it may be."""
 
 
-@metrics.log_metrics
-def handler(_event: object, context: aws.Context) -> dict[str, Any]:
+@observed
+def handler(_event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
     """Answers how many orders forgot their address and how many items their raw bodies; `goes_on` when time was over
     before all was looked at."""
     with aws.finishing_in_time(context):
@@ -33,8 +33,9 @@ def handler(_event: object, context: aws.Context) -> dict[str, Any]:
         except (BotoCoreError, ClientError) as error:  # the next run goes on
             run.outcome = "partial"
             needs_attention("retention_partial", error=where(error))
-    count("AddressesTakenOut", run.addresses)
-    count("BodiesTakenOut", run.bodies)
+    for name, times in {"AddressesTakenOut": run.addresses, "BodiesTakenOut": run.bodies}.items():
+        if times:
+            count(name, times)
     answer = {"outcome": run.outcome, "addresses": run.addresses, "bodies": run.bodies}
     logger.info("retained", extra=answer)
     return answer
