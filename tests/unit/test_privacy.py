@@ -197,6 +197,12 @@ def test_where_more_may_arrive() -> None:
     assert found["raw#large"].put == {("body",): privacy.NOTHING}
 
 
+def test_a_refund_that_waited_beside_its_payment() -> None:
+    """Is taken out there as well, whether or not it has the address."""
+    puts = [each.put for each in ANN.redactions(paid_order(), AT) if each.pk == "sale#sale1"]
+    assert {("ref#sale1#ref1#succeeded", "redacted"): {"S": AT}} in puts
+
+
 def test_a_reason_in_the_audit() -> None:
     """Loses the address alone, entry by entry."""
     item = {"pk": "audit#2026-11-28", "entries": [{"reason": "theft", "who": "x"}, {"reason": f"of {ADDRESS}"}]}
