@@ -137,7 +137,7 @@ def _record(body: bytes, name: str, sent_at: str, now: datetime) -> Outcome:
         ledger.keep(body, "subscription", name, sent_at, now)
         recorded = subscriptions.record(fact, now, source="webhook")
         if recorded.is_erased:
-            ledger.forget(ledger.raw_key(body))
+            ledger.forget(ledger.raw_key(body), now)
         logger.info(
             "subscription_changed" if recorded.changed else "subscription_has_ended", extra={"subscription": fact.id}
         )

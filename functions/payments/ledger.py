@@ -358,15 +358,15 @@ def note_self_test(nonce: str, now: datetime) -> None:
     )
 
 
-def forget(pk: str) -> None:
+def forget(pk: str, now: datetime) -> None:
     """Empties what `keep` has stored: it is about somebody who has been erased (payments/privacy.py)."""
     with contextlib.suppress(client.exceptions.ConditionalCheckFailedException):
         client.update_item(
             TableName=TABLE,
             Key=key(pk),
-            UpdateExpression="SET body = :nothing",
+            UpdateExpression="SET body = :nothing, redacted_at = :now",
             ConditionExpression="attribute_exists(body)",
-            ExpressionAttributeValues={":nothing": {"B": b""}},
+            ExpressionAttributeValues={":nothing": {"B": b""}, ":now": {"S": timestamp(now)}},
         )
 
 
@@ -437,9 +437,9 @@ def _not_added(
     was taken out (payments/privacy.py) no words are kept anew.
     """
     known = item.get(name)
-    if known and "redacted" in known:
+    if known and "redacted_at" in known:
         if "raw_item" in fields:
-            forget(fields["raw_item"])
+            forget(fields["raw_item"], now)
         return "redelivered"
     if known is None:
         needs_attention("item_full", item=item["pk"], fact=name)

@@ -3,8 +3,8 @@
 Pure: from an item, plain, to the arguments of an UpdateItem, which names single attributes and single fields of facts,
 so that no fact that comes meanwhile is overwritten. Nothing of it is an event (outbox.py), or counts as a revision.
 
-    fact.redacted        when its raw body went; the same webhook, in these or other words, brings no body back
-    raw#….body           empty: the same body, delivered again, is not written again (ledger.keep)
+    fact.redacted_at     when its raw body went; the same webhook, in these or other words, brings no body back
+    raw#….body           empty, with `redacted_at`: the same body, delivered again, is not written again (ledger.keep)
     erased               an item of an erased person: what comes to it later is taken out as well. Its value is null,
                          because `if_not_exists(erased, :address)` then leaves the address null in one request
 """
@@ -121,7 +121,7 @@ def aged(item: Item, before: str, at: str) -> list[Redaction]:
         if not item.get("body") or any(arrival["at"] >= before for arrival in arrivals):
             return []
         condition = "size(arrivals) = :arrivals"
-        return [Redaction(pk, (), {("body",): NOTHING}, condition, {":arrivals": {"N": str(len(arrivals))}})]
+        return [_emptied(pk, at, condition, {":arrivals": {"N": str(len(arrivals))}})]
     old = [name for name, fact in facts(item).items() if "raw" in fact and fact["at"] < before]
     return _chunked(pk, {name: [(name, "raw")] for name in old}, at)
 
@@ -137,7 +137,7 @@ def _chunked(pk: str, fields: Mapping[str, Sequence[Path]], at: str) -> list[Red
     for start in range(0, len(names), MAX_FACTS):
         some = names[start : start + MAX_FACTS]
         gone = [path for name in some for path in fields[name]]
-        found.append(Redaction(pk, gone, {(name, "redacted"): {"S": at} for name in some}))
+        found.append(Redaction(pk, gone, {(name, "redacted_at"): {"S": at} for name in some}))
     return found
 
 
@@ -151,12 +151,12 @@ def late(old: Item, new: Item, at: str) -> list[Redaction]:
     added = {name: fact for name, fact in facts(new).items() if name not in old and _is_personal(fact)}
     return [
         *_chunked(new["pk"], {name: _personal(name, fact) for name, fact in added.items()}, at),
-        *_raw_items(added.values()),
+        *_raw_items(added.values(), at),
     ]
 
 
 def _is_personal(fact: Item) -> bool:
-    return "redacted" not in fact and any(name in fact for name in (*_PERSONAL, "raw_item"))
+    return "redacted_at" not in fact and any(name in fact for name in (*_PERSONAL, "raw_item"))
 
 
 _PERSONAL = ("raw", "customer_email", "untrusted_metadata")
@@ -166,13 +166,15 @@ def _personal(name: str, fact: Item) -> list[Path]:
     return [(name, each) for each in _PERSONAL if each in fact]
 
 
-def _raw_items(found: Iterable[Item]) -> list[Redaction]:
+def _raw_items(found: Iterable[Item], at: str) -> list[Redaction]:
     """Bodies too large to lie beside their facts."""
-    return [
-        Redaction(fact["raw_item"], put={("body",): NOTHING}, condition="attribute_exists(body)")
-        for fact in found
-        if "raw_item" in fact
-    ]
+    return [_emptied(fact["raw_item"], at) for fact in found if "raw_item" in fact]
+
+
+def _emptied(
+    pk: str, at: str, condition: str = "attribute_exists(body)", values: Mapping[str, Typed] | None = None
+) -> Redaction:
+    return Redaction(pk, (), {("body",): NOTHING, ("redacted_at",): {"S": at}}, condition, values or {})
 
 
 # --- Because the person asks for it -----------------------------------------------------------------------------------
@@ -211,10 +213,8 @@ class Person:
     def _has(self, thing: Item) -> bool:
         return str(thing.get("customer_email", "")).casefold() == self._address
 
-    def _of_raw(self, item: Item, _at: str) -> list[Redaction]:
-        if not self.is_named(item.get("body")):
-            return []
-        return [Redaction(item["pk"], put={("body",): NOTHING}, condition="attribute_exists(body)")]
+    def _of_raw(self, item: Item, at: str) -> list[Redaction]:
+        return [_emptied(item["pk"], at)] if self.is_named(item.get("body")) else []
 
     def _of_audit(self, item: Item, _at: str) -> list[Redaction]:
         """Words of whoever gave a reason."""
@@ -253,7 +253,7 @@ class Person:
         return [
             Redaction(item["pk"], gone, {("erased",): NULL}),
             *_chunked(item["pk"], fields, at),
-            *_raw_items(own.values()),
+            *_raw_items(own.values(), at),
             *_kin(item, own, at),
         ]
 

@@ -160,6 +160,8 @@ def test_replay_brings_nothing_back(shop: World, stack: Stack) -> None:
     late = [each for each in shop.published if each["type"] == "subscription.changed"]
     assert late
     assert {each["customer_email"] for each in late[-1:]} == {None}
+    told = done("replay", order_id, "--dry-run")
+    assert (told["bodies"], told["redacted"] > 0) == (0, True)
 
 
 def test_a_refund_after_the_erasure(shop: World, stack: Stack) -> None:

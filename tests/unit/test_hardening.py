@@ -65,6 +65,7 @@ WITH_THE_KEY = {
     "WebhookFunction": {"kms:Decrypt", "kms:GenerateDataKey"},  # what it parks
     "RelayFunction": {"kms:Decrypt", "kms:GenerateDataKey"},  # what it puts aside
     "ReconcileFunction": {"kms:Decrypt"},
+    "RetainFunction": {"kms:Decrypt"},
     "PreflightFunction": set(),
 }
 

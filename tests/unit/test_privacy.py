@@ -146,7 +146,7 @@ def test_an_order_of_the_person() -> None:
     assert "Ann" not in repr(found)
     for name in ("pay#sale1", "ref#sale1#ref1#succeeded"):
         before = {key: value for key, value in paid_order()[name].items() if key not in ("raw", "customer_email")}
-        assert found[name] == {**before, "redacted": AT}
+        assert found[name] == {**before, "redacted_at": AT}
 
 
 def test_what_the_shop_s_server_said_of_the_address_goes() -> None:
@@ -194,13 +194,13 @@ def test_where_more_may_arrive() -> None:
     assert found["sale#sale1"].put == {("erased",): privacy.NULL}
     assert found.keys() == {f"order#{OURS}", "sale#sale1", "subscription#sub1", "raw#large"}
     assert found["subscription#sub1"].condition == "attribute_not_exists(customer_email)"
-    assert found["raw#large"].put == {("body",): privacy.NOTHING}
+    assert found["raw#large"].put == {("body",): privacy.NOTHING, ("redacted_at",): {"S": AT}}
 
 
 def test_a_refund_that_waited_beside_its_payment() -> None:
     """Is taken out there as well, whether or not it has the address."""
     puts = [each.put for each in ANN.redactions(paid_order(), AT) if each.pk == "sale#sale1"]
-    assert {("ref#sale1#ref1#succeeded", "redacted"): {"S": AT}} in puts
+    assert {("ref#sale1#ref1#succeeded", "redacted_at"): {"S": AT}} in puts
 
 
 def test_a_reason_in_the_audit() -> None:
@@ -270,7 +270,7 @@ def test_a_redaction_tells_nothing_and_changes_no_status(item: Item) -> None:
     for new in (after, aged):
         assert outbox.events(item, new) == []
         assert new.get("rev") == item.get("rev")
-        assert new.keys() - {"erased"} <= item.keys()
+        assert new.keys() - {"erased", "redacted_at"} <= item.keys()
         assert {name: each["at"] for name, each in privacy.facts(new).items()} == {
             name: each["at"] for name, each in privacy.facts(item).items()
         }
