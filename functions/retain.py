@@ -12,7 +12,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from payments import aws, privacy, retention
 from payments.table import timestamp
-from payments.telemetry import count, logger, needs_attention, observed, where
+from payments.telemetry import logger, needs_attention, observed, where
 
 WALK_EVERY = timedelta(days=7)
 PAUSE_SECONDS = 0.2
@@ -33,9 +33,6 @@ def handler(_event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
         except (BotoCoreError, ClientError) as error:  # the next run goes on
             run.outcome = "partial"
             needs_attention("retention_partial", error=where(error))
-    for name, times in {"AddressesTakenOut": run.addresses, "BodiesTakenOut": run.bodies}.items():
-        if times:
-            count(name, times)
     answer = {"outcome": run.outcome, "addresses": run.addresses, "bodies": run.bodies}
     logger.info("retained", extra=answer)
     return answer
