@@ -112,17 +112,28 @@ def client(session: boto3.Session, service: str, url: str | None = None) -> Any:
 
 def configured_name(stage: str | None) -> str:
     """What `make deploy` calls the stack of a stage, or `sam deploy` the one that samconfig.toml names."""
+    name = _configured("default").get("stack_name")
+    if not isinstance(name, str):
+        raise Unfit("samconfig.toml names no stack; give --stack")
+    return f"{name}-{stage}" if stage else name
+
+
+def _configured(section: str) -> dict[str, Any]:
+    """What samconfig.toml says of a deployment; {} when it says nothing."""
     try:
-        content = tomllib.loads((ROOT / "samconfig.toml").read_text())
-        name = content["default"]["deploy"]["parameters"]["stack_name"]
+        found = tomllib.loads((ROOT / "samconfig.toml").read_text())[section]["deploy"]["parameters"]
     except (OSError, tomllib.TOMLDecodeError, KeyError, TypeError):
-        raise Unfit("samconfig.toml names no stack; give --stack") from None
-    return f"{name}-{stage}" if stage else str(name)
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def find(name: str, stage: str | None, region: str | None = None, profile: str | None = None) -> Stack:
-    """The stack of that name. Raises Unfit, also when its stage is not `stage`, and what AWS raises."""
-    return _read(boto3.Session(region_name=region, profile_name=profile), name, stage)
+    """The stack of that name, in the region where `make deploy` has put it unless another is named. Raises Unfit, also
+    when its stage is not `stage`, and what AWS raises."""
+    session = boto3.Session(region_name=region, profile_name=profile)
+    if session.region_name is None and stage is not None:
+        session = boto3.Session(region_name=_configured(stage).get("region"), profile_name=profile)
+    return _read(session, name, stage)
 
 
 def sandbox(url: str, stage: str | None) -> Stack:

@@ -3,16 +3,17 @@
 import os
 import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import boto3
 import click
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, NoRegionError
 
 from ops import audit, cli, items
 from ops.cli import Failed
-from ops.stack import Stack, Unfit, sandbox
+from ops.stack import Stack, Unfit, configured_name, find, sandbox
 from tests.conftest import Aws
 from tests.pf import answer, deployed, fails
 
@@ -35,6 +36,23 @@ def test_what_a_stack_is(stack: Stack) -> None:
     assert stack.who().startswith("arn:aws:sts::")
     with pytest.raises(Unfit, match="no output Nothing; deploy it anew"):
         stack.output("Nothing")
+
+
+def test_a_stage_is_looked_for_where_it_was_deployed(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`make deploy` asks for the region once and keeps it; whoever names another means that one."""
+    (tmp_path / "samconfig.toml").write_text(
+        '[default.deploy.parameters]\nstack_name = "pocketsflow"\n[test.deploy.parameters]\nregion = "eu-west-1"\n'
+    )
+    monkeypatch.setattr("ops.stack.ROOT", tmp_path)
+    deployed("pocketsflow-test")
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    assert find(configured_name("test"), "test").session.region_name == "eu-west-1"
+    with pytest.raises(NoRegionError):
+        find(configured_name("prod"), "prod")
+    with pytest.raises(Unfit, match="no stack pocketsflow-test in eu-central-1"):
+        find(configured_name("test"), "test", region="eu-central-1")
 
 
 def test_no_sandbox() -> None:
