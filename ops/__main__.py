@@ -7,6 +7,7 @@ from ops import (
     erase,
     export,
     figures,
+    init,
     journal,
     kept,
     keys,
@@ -29,6 +30,7 @@ pf.add_command(completion.completion)
 pf.add_command(erase.erase)
 pf.add_command(export.export)
 pf.add_command(figures.stats)
+pf.add_command(init.init)
 pf.add_command(journal.events)
 pf.add_command(kept.kept)
 pf.add_command(keys.key)

@@ -56,9 +56,15 @@ class Provider:
         """Of webhooks, without their secrets."""
         return list(self.rows("/webhooks"))
 
-    def create_endpoint(self, url: str, events: Sequence[str], description: str) -> Row:
+    def endpoint(self, identity: str) -> Row | None:
+        """Of webhooks; None when there is none of this id."""
+        content = self._ask("GET", f"/webhooks/{quote(identity, safe='')}", absent_is_fine=True)
+        return content if isinstance(content, dict) else None
+
+    def create_endpoint(self, url: str, events: Sequence[str], description: str, *, active: bool = True) -> Row:
         """With its `secret`, which is shown this once. TryAgain when nobody knows whether it was made."""
-        return self._row("POST", "/webhooks", {"url": url, "events": list(events), "description": description})
+        fields = {"url": url, "events": list(events), "description": description, "active": active}
+        return self._row("POST", "/webhooks", fields)
 
     def update_endpoint(self, identity: str, **fields: Any) -> Row:
         return self._row("PUT", f"/webhooks/{quote(identity, safe='')}", fields)

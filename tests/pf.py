@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import boto3
@@ -22,28 +23,37 @@ botocore.session.create_loader = functools.cache(botocore.loaders.create_loader)
 OUTPUTS = ("CheckoutFunction", "WebhookFunction", "RelayFunction", "ReconcileFunction")
 
 
-def deployed(name: str = "pocketsflow", **outputs: str) -> Stack:
-    """CloudFormation knows the stack of the fixture `cloud` by this name, with the template's parameters and outputs,
-    and `outputs` instead of some of them."""
-    declared = template()
+@functools.cache
+def session() -> boto3.Session:
+    """Of all tests: to make clients is most of what a command takes here."""
+    return boto3.Session()
+
+
+def stack_of(name: str = "pocketsflow", parameters: Mapping[str, str] | None = None, **outputs: str) -> Stack:
+    """The stack of the fixture `cloud`, with the template's parameters and outputs, and these instead of some."""
+    declared = template(**(parameters or {}))
     parked = declared.references["Parking"]["Ref"]
     declared.references["ParkedTooLong"] = {"Arn": "arn:aws:sqs:eu-west-1:123456789012:sandbox-ParkedTooLong"}
     declared.references["Parking"] = {"Ref": parked, "Arn": "arn:aws:sqs:eu-west-1:123456789012:sandbox-Parking"}
     declared.references.update({name: {"Ref": name} for name in OUTPUTS})
-    found = {**declared.outputs(), **outputs}
-    parameters = declared.parameters()
+    return Stack(name, declared.parameters(), {**declared.outputs(), **outputs}, session())
+
+
+def deployed(name: str = "pocketsflow", **outputs: str) -> Stack:
+    """The same, and CloudFormation knows it by this name."""
+    stack = stack_of(name, **outputs)
     boto3.client("cloudformation").create_stack(
         StackName=name,
         TemplateBody=json.dumps(
             {
-                "Parameters": {each: {"Type": "String"} for each in parameters},
+                "Parameters": {each: {"Type": "String"} for each in stack.parameters},
                 "Resources": {},
-                "Outputs": {each: {"Value": value} for each, value in found.items()},
+                "Outputs": {each: {"Value": value} for each, value in stack.outputs.items()},
             }
         ),
-        Parameters=[{"ParameterKey": each, "ParameterValue": value} for each, value in parameters.items()],
+        Parameters=[{"ParameterKey": each, "ParameterValue": value} for each, value in stack.parameters.items()],
     )
-    return Stack(name, parameters, found, boto3.Session())
+    return stack
 
 
 def run(*words: str, answering: str | None = None) -> Result:
@@ -57,6 +67,8 @@ def run(*words: str, answering: str | None = None) -> Result:
 def done(*words: str) -> Any:
     """What it prints, as JSON."""
     result = run(*words, "--json")
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
     assert result.exit_code == 0, (result.stderr, result.exception)
     return json.loads(result.stdout)
 

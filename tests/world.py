@@ -240,8 +240,8 @@ class World:
         return [each["type"] for each in self.published if order_id in (None, each["order_id"])]
 
 
-class _InProcess(BaseAdapter):
-    """Carries what `requests` sends to the fake Pocketsflow, without a socket."""
+class InProcess(BaseAdapter):
+    """Carries what `requests` sends to an application, such as the fake Pocketsflow, without a socket."""
 
     def __init__(self, application: Any, world: World) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ def world(stack: Aws, patch: Any, start: datetime) -> Iterator[World]:
     patch.setattr(fake, "API_KEY", API_KEY)
     patch.setattr(pocketsflow, "URL", URL)
     patch.setattr(pocketsflow, "_SCHEMES", ("http://pocketsflow.test/", "https://"))
-    pocketsflow._http.mount(URL, _InProcess(fake.application(account), made))
+    pocketsflow._http.mount(URL, InProcess(fake.application(account), made))
     events = relay._bus.meta.events
     asked: list[list[dict[str, Any]]] = []
 

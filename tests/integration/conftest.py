@@ -17,6 +17,7 @@ from tests.dynalite import dynalite
 from tests.environments import Environments, Kill, Run, operation
 from tests.integration.outages import Outages, Told, outages_of
 from tests.payloads import NOW, PRODUCT, delivery, http_event
+from tests.public import Site, served
 from tests.world import World, world
 
 COURSE = "000000000000000000c0ffee"
@@ -213,3 +214,10 @@ def stack(running_stack: Any) -> Any:
     running_stack.clear()
     assert running_stack.reconcile({"walk": "recent"})["outcome"] == "done"
     return running_stack
+
+
+@pytest.fixture
+def site(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A shop behind its public address; no endpoint at Pocketsflow leads here."""
+    with world(cloud, monkeypatch, NOW) as shop, served(shop, monkeypatch) as made:
+        yield made
