@@ -19,6 +19,7 @@ from ops import (
     replay,
     republish,
     resolve,
+    rotate,
     settle,
     tail,
 )
@@ -42,6 +43,7 @@ pf.add_command(refund.refund)
 pf.add_command(replay.replay)
 pf.add_command(republish.republish)
 pf.add_command(resolve.resolve)
+pf.add_command(rotate.rotate)
 pf.add_command(settle.settle)
 pf.add_command(tail.listen)
 pf.add_command(tail.tail)
