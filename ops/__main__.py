@@ -4,6 +4,7 @@ from ops import (
     audit,
     catalogue,
     completion,
+    doctor,
     erase,
     export,
     figures,
@@ -28,6 +29,7 @@ from ops.cli import pf
 pf.add_command(audit.listed)
 pf.add_command(catalogue.catalogue)
 pf.add_command(completion.completion)
+pf.add_command(doctor.doctor)
 pf.add_command(erase.erase)
 pf.add_command(export.export)
 pf.add_command(figures.stats)

@@ -289,6 +289,14 @@ def _fail(error: BotoCoreError | ClientError) -> NoReturn:
     raise Failed(_line(error)) from None
 
 
+def said(error: BotoCoreError | ClientError) -> Failed:
+    """What AWS means by it, to be told instead of raised."""
+    try:
+        _fail(error)
+    except Failed as failure:
+        return failure
+
+
 def _refused(error: ClientError, operation: str) -> NoReturn:
     code, status = error.response["Error"].get("Code", ""), error.response["ResponseMetadata"]["HTTPStatusCode"]
     if code in _BUSY:

@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import boto3
@@ -24,6 +25,9 @@ _PATIENCE = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard
 """A person waits; somebody's script does, too."""
 _PATIENCE_FOR_FUNCTIONS = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1})
 """A function may run for a quarter of an hour, and is invoked once."""
+
+
+_one_at_a_time = Lock()
 
 
 class Unfit(Exception):
@@ -69,9 +73,10 @@ class Stack:
         return self.outputs[name]
 
     def client(self, service: str) -> Any:
-        if service not in self._clients:
-            self._clients[service] = client(self.session, service, self.url)
-        return self._clients[service]
+        with _one_at_a_time:  # a session makes clients in one thread only
+            if service not in self._clients:
+                self._clients[service] = client(self.session, service, self.url)
+            return self._clients[service]
 
     def who(self) -> str:
         """The ARN of whoever runs this. Raises what AWS raises."""
