@@ -23,6 +23,7 @@ from ops import (
     rotate,
     settle,
     tail,
+    trigger,
 )
 from ops.cli import pf
 
@@ -49,6 +50,7 @@ pf.add_command(rotate.rotate)
 pf.add_command(settle.settle)
 pf.add_command(tail.listen)
 pf.add_command(tail.tail)
+pf.add_command(trigger.trigger)
 
 if __name__ == "__main__":
     pf(prog_name="pf")
