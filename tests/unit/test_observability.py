@@ -152,7 +152,7 @@ def test_saved_queries_ask_for_what_is_logged() -> None:
     assert len(QUERIES) >= 5
     source = "\n".join(path.read_text() for path in FUNCTION_DIR.rglob("*.py"))
     names = {name for _, name in emitted()}
-    groups = {f"{name}Logs.Ref" for name in ("Checkout", "Webhook", "Relay", "Reconcile")}
+    groups = {f"{name}Logs.Ref" for name in ("Checkout", "Webhook", "Relay", "Reconcile", "Retain")}
     of_every_line = {"service", "level", "message"}
     for query in QUERIES.values():
         assert query["Name"].startswith(f"{OURS}/")
@@ -202,7 +202,7 @@ def test_attention_is_alarmed_under_the_name_it_is_emitted(capsys: pytest.Captur
     found = {metric for alarm in ALARMS.values() for metric in watched(alarm) if metric[1] == "NeedsAttention"}
     assert found == {
         (directive["Namespace"], metric["Name"], (("service", service),))
-        for service in ("checkout", "server", "webhook", "relay", "reconcile")
+        for service in ("checkout", "server", "webhook", "relay", "reconcile", "retain")
     }
     assert written["service"] == telemetry.SERVICE
 
