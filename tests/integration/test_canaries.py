@@ -11,6 +11,7 @@ from typing import Any, get_args
 import click
 import pytest
 import requests
+from botocore.exceptions import ClientError
 from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
 
@@ -18,6 +19,7 @@ import checkout
 import preflight
 import reconcile
 import relay
+import retain
 import server
 import webhook
 from ops import __main__ as ops_main
@@ -28,11 +30,12 @@ from sandbox.template import ROOT
 from sandbox.worker import Context
 from tests import canaries, pf
 from tests.canaries import EMAIL, KEPT, METADATA, PASSING, PERSONAL, Command, Witness, hits, witness
-from tests.conftest import deployed_stack
+from tests.conftest import deployed_stack, template
 from tests.integration.outages import Fate, Outages, Try, failing, outages_of
 from tests.lambdas import Lambdas
 from tests.payloads import NOW, create_key, delivery, http_event, paid, refunded, sign, subscribed
 from tests.world import PRODUCTS, URL, World, world
+from tests.world import Context as WorldContext
 
 COURSE, MEMBERSHIP = (PRODUCTS[sku]["productId"] for sku in ("course", "membership"))
 ECHO = {"message": " ".join([PASSING["echo"], *PERSONAL.values(), *KEPT.values()])}
@@ -41,6 +44,7 @@ ASKED = frozenset({"e-mail"})
 """Shown because it is what was asked about, or asked for."""
 NOTED = frozenset({"metadata"})
 """What the shop noted with an order is on the order's own screen."""
+FUNCTIONS = (checkout, server, webhook, relay, reconcile, retain, preflight)
 WHY = ("--reason", "checked", "--yes")
 PF = [
     Command(("key", "list")),
@@ -131,6 +135,7 @@ class Happening:
         self.parking()
         self.relays()
         self.reconciliations()
+        self.retentions()
         self.deployments()
         self.looks()
         self.seen.note("items of the ledger", self.shop.stack.items())
@@ -366,6 +371,13 @@ class Happening:
         self.shop.stack.put_secret("ApiKey", canaries.API_KEY)
         secrets._copies.clear()
 
+    def retentions(self) -> None:
+        """Nothing is that old; the ledger is looked through, and fails."""
+        retain.handler({}, WorldContext(self.shop.clock, 240))
+        with self.aws_failing("dynamodb", echoing), contextlib.suppress(ClientError):
+            retain.handler({}, WorldContext(self.shop.clock, 240))
+        self.shop.flow()
+
     def pass_on(self) -> None:
         """What the queue and the stream hold, while a command waits."""
         with contextlib.redirect_stdout(io.StringIO()):
@@ -480,8 +492,10 @@ def happened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Happening]:
         for endpoint in shop.account.endpoints.values():
             endpoint["secret"] = canaries.WEBHOOK_SECRET
         with outages_of(shop, patch) as outages, witness() as seen:
-            for function in (checkout, server, webhook, relay, reconcile, preflight):
+            for function in FUNCTIONS:
                 patch.setattr(function, "handler", seen.watching(function.handler))
+            patch.setattr(retain, "datetime", shop.clock.datetime)
+            patch.setattr(retain, "time", shop.clock)
             send = pocketsflow._http.send
 
             def sending(request: Any, **options: Any) -> Any:
@@ -513,6 +527,12 @@ def test_what_pf_says(happened: Happening) -> None:
     """No command shows what it was not asked for, nor does its failure."""
     places = [happened.ran(command) for command in PF]
     assert {place: found for place in places if (found := happened.seen.misplaced(place))} == {}
+
+
+def test_every_function_is_watched() -> None:
+    """Those of the template."""
+    declared = template(Mode="live").functions()
+    assert {each.handler for each in declared} == {f"{function.__name__}.handler" for function in FUNCTIONS}
 
 
 def test_every_command_of_pf_is_searched() -> None:
