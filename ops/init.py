@@ -1,5 +1,6 @@
 """`pf init`: from a stack that is deployed to one that takes payments."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import IO
@@ -138,7 +139,7 @@ def _say_what_is_next(stack: Stack) -> None:
     click.echo(f'data-api="{address}"')
     tell(
         "\nThen make the first payment from such a page, or open the `url` that this answers:\n\n"
-        f"curl -sS {address}/checkout -H 'Content-Type: application/json' -d '{{\"sku\": \"{_sku()}\"}}'\n\n"
+        f"curl -sS {address}/checkout -H 'Content-Type: application/json' -d '{_first_product()}'\n\n"
         f"`{_command(stack)} doctor` says at any time whether everything is as it should be."
     )
 
@@ -147,11 +148,12 @@ def _command(stack: Stack) -> str:
     return "pf --sandbox" if stack.is_sandbox else f"pf --stack {stack.name}"
 
 
-def _sku() -> str:
-    """The first of the catalogue."""
+def _first_product() -> str:
+    """What a checkout asks for."""
     from payments.catalogue import Invalid, load
 
     try:
-        return next(iter(load(ROOT / "functions/catalogue.json")), "course")
+        skus = list(load(ROOT / "functions/catalogue.json"))
     except Invalid:
-        return "course"
+        skus = []
+    return json.dumps({"sku": skus[0]} if skus else {"productId": "24 hex digits, at Pocketsflow"})
