@@ -150,14 +150,19 @@ def opened(stack: Stack, pattern: Mapping[str, Any], now: datetime) -> Iterator[
     """A tap, closed with the block. SIGTERM, and a terminal that is closed, raise KeyboardInterrupt in it as Ctrl-C
     does."""
     tap = Tap(stack, pattern, now)
+    told: list[type[Exception]] = []
     with _handling(signal.default_int_handler, (signal.SIGTERM, signal.SIGHUP)):
         try:
-            tap.sweep(now)
-            tap.open()
+            try:
+                tap.sweep(now)
+                tap.open()
+            except ClientError:
+                told = [TryAgain]  # why it was refused says more than that nothing could be removed either
+                raise
             yield tap
         finally:
             # What is begun to be removed is removed, however often somebody presses Ctrl-C.
-            with _handling(signal.SIG_IGN, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)):
+            with _handling(signal.SIG_IGN, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)), suppress(*told):
                 tap.close()
 
 
