@@ -19,7 +19,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ops import audit, items, selftest
-from ops.cli import Failed, TryAgain, progress, tell
+from ops.cli import Failed, TryAgain, printable, progress, tell
 from ops.provider import Provider
 from ops.stack import Stack
 
@@ -280,10 +280,13 @@ class Webhook:
         self._write(removed=[f"{_PREFIX}{identity}" for identity in gone])
 
     def _is_there(self, identity: str) -> bool:
-        """Whether an endpoint that no list shows leads here all the same: a list may lag behind, and a secret that is
-        taken away too early refuses payments."""
+        """Whether an endpoint is there all the same, though not among those that lead here: a list may lag behind, and
+        the stack may have had another address, where it still is. A secret that goes too early refuses payments."""
         row = self._provider.endpoint(identity)
-        return row is not None and _leads_to(row, self._url)
+        if row is not None and not _leads_to(row, self._url):
+            who, where = printable(identity), printable(str(row.get("url")))
+            tell(f"Webhook: {who} was made for this stack and sends to {where}; delete it at Pocketsflow.")
+        return row is not None
 
     # --- What is kept -------------------------------------------------------------------------------------------------
 

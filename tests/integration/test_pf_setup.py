@@ -253,6 +253,21 @@ def test_several_endpoints_that_lead_here(site: Site) -> None:
     assert "pf rotate" in result.stderr
 
 
+def test_a_stack_that_has_another_address_now(new: Site, key_file: str) -> None:
+    """A domain of its own: it gets an endpoint, and what the old one still sends is taken until somebody deletes it."""
+    first = done("init", "--key-file", key_file)["endpoint"]["id"]
+    old = new.shop.account.endpoints[first]
+    new.shop.account.endpoints[first] = {**old, "url": "https://abc.execute-api.example/webhooks/pocketsflow"}
+    result = run("init")
+    assert result.exit_code == 0
+    assert f"{first} was made for this stack" in result.stderr
+    [endpoint] = new.ours
+    assert {*new.words} == {old["secret"], endpoint["secret"]}
+    del new.shop.account.endpoints[first]
+    done("init")
+    assert new.words == [endpoint["secret"]]
+
+
 def test_a_word_that_somebody_put_there_stays(new: Site, key_file: str) -> None:
     """It may be the secret of an endpoint that comes by another name of this address."""
     done("init", "--key-file", key_file)
