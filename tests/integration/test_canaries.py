@@ -34,6 +34,7 @@ from tests.conftest import deployed_stack, template
 from tests.integration.outages import Fate, Outages, Try, failing, outages_of
 from tests.lambdas import Lambdas
 from tests.payloads import NOW, create_key, delivery, http_event, paid, refunded, sign, subscribed
+from tests.public import served
 from tests.world import PRODUCTS, URL, World, world
 from tests.world import Context as WorldContext
 
@@ -98,6 +99,19 @@ PF = [
     Command(("resolve", EMAIL, "--reason", "checked"), ASKED, code=1),
     Command(("catalogue", "pull", "--file", "{file}", "--yes"), when="echoing", code=1),
     Command(("catalogue", "pull", "--file", "{file}", "--yes"), when="unreachable", code=75),
+    Command(("init",)),
+    Command(("init", "--json")),
+    Command(("init",), when="echoing", code=1),
+    Command(("doctor",), code=1),
+    Command(("doctor", "--json"), code=1),
+    Command(("doctor",), when="echoing", code=1),
+    Command(("trigger", "order.completed", "--order", "{waiting}")),
+    Command(("trigger", EMAIL), ASKED, code=2),
+    Command(("rotate", "--reason", "checked"), code=75),
+    Command(("rotate", "--finish"), code=75),
+    Command(("rotate",), when="echoing", code=1),
+    Command(("erase", "--email", EMAIL, "--yes"), ASKED),
+    Command(("erase", "--email", EMAIL, "--yes", "--json"), ASKED),
     Command(("audit", "--json")),
 ]
 """Every command of `pf`, its failures, too; what is personal is shown to whoever asks for it, and named here."""
@@ -387,10 +401,17 @@ class Happening:
     def ran(self, command: Command) -> str:
         """A command of `pf`, in the weather it is for."""
         with contextlib.ExitStack() as weather:
+            if command.words[0] in ("init", "doctor", "rotate", "trigger"):  # they go in by the public address
+                patch = weather.enter_context(pytest.MonkeyPatch.context())
+                patch.setattr(self.shop.account, "hand_over", self.shop.account.hand_over)
+                endpoints = {**self.shop.account.endpoints}
+                weather.enter_context(served(self.shop, patch))
+                self.shop.account.endpoints.update(endpoints)
             if command.when == "unreachable":
                 weather.enter_context(_unreachable(self.shop))
             if command.when == "echoing":
-                requests = ("POST /refunds", "GET /refunds", "GET /orders", "GET /products", "GET /payments")
+                lists = ("refunds", "orders", "products", "payments", "webhooks", "users/me")
+                requests = ("POST /refunds", "POST /webhooks", *(f"GET /{name}" for name in lists))
                 answers = dict.fromkeys(requests, lambda _: (400, ECHO))
                 weather.enter_context(pytest.MonkeyPatch.context()).setattr(self.shop, "answers", answers)
             return self.seen.ran(command, pf.run, self.names)
