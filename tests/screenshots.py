@@ -104,12 +104,13 @@ def _terminal(browser: Browser, at: Addresses, name: str, words: list[str]) -> N
     """What `pf` shows at a terminal, with its colours."""
     command = [sys.executable, "-m", "ops", "--sandbox", "--aws-url", at.aws, *words]
     environment = {**os.environ, "TERM": "xterm-256color"}
+    quietly = shlex.join(["sh", "-c", f"{shlex.join(command)} 2> /dev/null"])  # without the bars of progress
     told, _ = pexpect.run(
-        shlex.join(command), cwd=str(ROOT), env=environment, timeout=120, withexitstatus=True, dimensions=(80, COLUMNS)
+        quietly, cwd=str(ROOT), env=environment, timeout=120, withexitstatus=True, dimensions=(80, COLUMNS)
     )
     screen = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     screen.print(Text(f"$ pf --sandbox {shlex.join(words)}", style="bold"))
-    screen.print(Text.from_ansi(told.decode()))
+    screen.print(Text.from_ansi(told.decode().replace("\r\n", "\n").rstrip()))
     page = browser.new_page(device_scale_factor=2)
     page.set_content(screen.export_html(theme=MONOKAI, code_format=_SCREEN))
     _picture(page, f"pf-{name}", page.locator("pre"))

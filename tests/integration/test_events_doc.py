@@ -20,7 +20,7 @@ from tests.conftest import template
 from tests.event_schemas import TYPES, example
 
 PAGE = (ROOT / "docs/events.md").read_text()
-CONSUME, REPLAY, RELAY_AGAIN = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
+CONSUME, REPLAY = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
 STAGE = "pocketsflow.test"
 
 # Stands for the AWS command line: the same names, options and output, made from the same descriptions of the services.
@@ -31,20 +31,6 @@ from botocore import xform_name
 
 service, operation, *words = sys.argv[1:]
 client = boto3.client(service, endpoint_url=os.environ["AWS_ENDPOINT_URL"])
-if service == "s3":
-    def at(address):
-        return dict(zip(("Bucket", "Key"), address.removeprefix("s3://").split("/", 1)))
-    if operation == "ls":
-        assert words[1:] == ["--recursive"]
-        for found in client.list_objects_v2(**at(words[0])).get("Contents", []):
-            print("2026-11-23 12:00:00", found["Size"], found["Key"])
-    elif operation == "mv":
-        client.copy_object(CopySource=at(words[0]), **at(words[1]))
-        client.delete_object(**at(words[0]))
-    elif operation == "cp":
-        assert words[1] == "-"
-        sys.stdout.buffer.write(client.get_object(**at(words[0]))["Body"].read())
-    sys.exit()
 name = client.meta.method_to_api_mapping[operation.replace("-", "_")]
 members = client.meta.service_model.operation_model(name).input_shape.members
 options = {xform_name(member, "-"): member for member in members}
@@ -53,23 +39,14 @@ while words:
     word = words.pop(0)
     if word in ("--query", "--output"):
         query, output = (words.pop(0), output) if word == "--query" else (query, words.pop(0))
-    elif not word.startswith("--"):
-        answer_file = word
     else:
         member, value = options[word[2:]], words.pop(0)
         kind = members[member].type_name
-        if value.startswith("fileb://"):
-            value = open(value.removeprefix("fileb://"), "rb").read()
-        elif kind != "string" and value[0] in "{[":
+        if kind != "string" and value[0] in "{[":
             value = json.loads(value)
         elif kind == "list":
             value = [value]
         given[member] = value
-if service == "lambda":  # moto runs none
-    assert operation == "invoke"
-    open(os.environ["INVOKED"], "a").write(json.dumps([given["FunctionName"], given["Payload"].decode()]) + "\\n")
-    open(answer_file, "w").write('{"batchItemFailures": []}')
-    sys.exit()
 answer = getattr(client, operation.replace("-", "_"))(**given)
 answer = jmespath.search(query, answer) if query else answer
 print(answer if output == "text" else json.dumps(answer, default=str))
@@ -78,7 +55,7 @@ print(answer if output == "text" else json.dumps(answer, default=str))
 
 @dataclass
 class Stack:
-    """The template's bus, archive and bucket, and a shell with a stand-in for `aws`."""
+    """The template's bus and archive, and a shell with a stand-in for `aws`."""
 
     url: str
     folder: Path
@@ -90,7 +67,7 @@ class Stack:
             "AWS_DEFAULT_REGION": aws.REGION,
             "AWS_ACCOUNT_ID_ENDPOINT_MODE": "disabled",
         }
-        keys |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "INVOKED": str(self.folder / "invoked")}
+        keys |= {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
         told = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", block], capture_output=True, text=True, timeout=120, check=False,
             env={**os.environ, **keys, **self.outputs, "PATH": f"{self.folder}:{os.environ['PATH']}"},
@@ -126,11 +103,10 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     requests.post(f"{server.url}/moto-api/reset", timeout=15).raise_for_status()  # one state in all of this process
     made = template()
     aws.create_resources(made, server.url)
-    outputs = {"BusName": made.references["Bus"]["Ref"], "UnpublishedBucket": made.references["Unpublished"]["Ref"]}
     command = tmp_path / "aws"
     command.write_text(f"#!{sys.executable}\n{AWS}")
     command.chmod(0o755)
-    yield Stack(server.url, tmp_path, {**outputs, "RelayFunctionName": "relay"})
+    yield Stack(server.url, tmp_path, {"BusName": made.references["Bus"]["Ref"]})
     server.close()
 
 
@@ -149,8 +125,8 @@ def test_the_example_is_the_schemas() -> None:
 def test_the_commands_name_outputs() -> None:
     """What the commands take from the stack are outputs of the template."""
     outputs = (ROOT / "template.yaml").read_text().partition("\nOutputs:\n")[2]
-    for block in (CONSUME, REPLAY, RELAY_AGAIN):
-        own = set(re.findall(r"\b([A-Z_]+)=", block)) | {"KEY"}
+    for block in (CONSUME, REPLAY):
+        own = set(re.findall(r"\b([A-Z_]+)=", block))
         for name in set(re.findall(r"\$(\w*[A-Za-z]\w*)", block)) - own:
             assert f"\n  {name}:\n" in f"\n{outputs}", name
 
@@ -186,20 +162,3 @@ def test_the_archive_is_replayed(stack: Stack) -> None:
     first = stack.received()
     stack.run(re.sub(r"^FROM=.*$", "FROM=2000-01-01T00:00:00Z UNTIL=2100-01-01T00:00:00Z", REPLAY, flags=re.MULTILINE))
     assert stack.received() == first == [example("order.paid")["id"]]
-
-
-def test_unpublished_records_are_handed_over_again(stack: Stack) -> None:
-    """The relay gets each invocation's event as it was, once; a second look finds nothing left to do."""
-    s3, bucket = aws.client("s3", stack.url), stack.outputs["UnpublishedBucket"]
-    kept = {"put-aside/1.json": {"Records": [{"ä": 1}]}, "aws/lambda/x/2026/11/23/2": {"Records": [2]}}
-    for key, event in kept.items():
-        s3.put_object(
-            Bucket=bucket, Key=key, Body=json.dumps({"version": "1.0", "payload": json.dumps(event)}).encode()
-        )
-    for _ in range(2):
-        stack.run(RELAY_AGAIN)
-        invoked = [json.loads(line) for line in (stack.folder / "invoked").read_text().splitlines()]
-        assert {name for name, _ in invoked} == {"relay"}
-        assert sorted(str(json.loads(payload)) for _, payload in invoked) == sorted(map(str, kept.values()))
-    found = [each["Key"] for each in s3.list_objects_v2(Bucket=bucket)["Contents"]]
-    assert sorted(found) == sorted(f"replayed/{key}" for key in kept)
