@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -216,6 +217,18 @@ def test_it_makes_no_role_without_the_boundary(name: str) -> None:
         if bound & actions(statement):
             assert statement["Condition"] == {"StringEquals": {"iam:PermissionsBoundary": "Boundary.Ref"}}
             assert statement["Resource"] == "arn:aws:iam::123456789012:role/pocketsflow-test-*"
+
+
+@pytest.mark.parametrize("stack", ["pocketsflow-ci-test", "pocketsflow-test-ci", "pocketsflow-test"])
+@pytest.mark.parametrize("name", ROLES)
+def test_the_pipeline_s_own_roles_are_out_of_its_reach(stack: str, name: str) -> None:
+    """Whatever the stack is called that made them: else it could rewrite whom its execution role trusts."""
+    found = made()
+    arn = f"arn:aws:iam::123456789012:role{found[name].get('Path', '/')}{stack}-{name}-1ABC"
+    for by in ("ExecutionRole", "ExecutionBoundary"):
+        for statement in statements(found[by]):
+            if any(action.startswith("iam:") for action in actions(statement)):
+                assert not [each for each in words(statement["Resource"]) if fnmatchcase(arn, each)]
 
 
 def test_roles_are_passed_to_the_services_that_take_them() -> None:
