@@ -13,6 +13,7 @@ from ops import rollout
 from sandbox.template import ROOT, Template, parse
 
 CI = (ROOT / "infra/ci.yaml").read_text()
+TEMPLATE = (ROOT / "template.yaml").read_text()
 GIVEN = {"Repository": "octo/shop", "Environment": "test", "Stage": "test"}
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 PARAMETERS = parse(CI)["Parameters"]
@@ -242,7 +243,7 @@ def test_roles_are_passed_to_the_services_that_take_them() -> None:
 
 
 def _roles_of_the_stack() -> list[dict[str, Any]]:
-    merged = rollout.gradual(parse((ROOT / "template.yaml").read_text()), "Canary10Percent5Minutes", "r1")
+    merged = rollout.gradual(parse(TEMPLATE), "Canary10Percent5Minutes", "r1")
     every = {"Mode": "live", "ServerRoutes": "on", "Challenge": "turnstile", "Tracing": "on", "KmsKeyArn": KEY}
     return list(dict(Template(json.dumps(merged), every).resources("AWS::IAM::Role")).values())
 
@@ -298,6 +299,17 @@ def test_whatever_the_template_declares_can_be_made() -> None:
             assert next(right for name, right in TYPES.items() if kind.startswith(name)) in allowed, kind
             for event in resource.get("Properties", {}).get("Events", {}).values():
                 assert EVENTS[event["Type"]] in allowed
+
+
+def test_an_archive_is_within_reach() -> None:
+    """CloudFormation begins most names that it makes up with the stack's, but promises none for an archive's, which has
+    48 characters at most."""
+    [(_, archive)] = Template(TEMPLATE, {"Stage": "a" * 16}).resources("AWS::Events::Archive")
+    [making] = [
+        each for each in statements(made(Stage="a" * 16)["ExecutionRole"]) if "events:CreateArchive" in actions(each)
+    ]
+    assert fnmatchcase(f"arn:aws:events:eu-west-1:123456789012:archive/{archive['ArchiveName']}", making["Resource"])
+    assert len(archive["ArchiveName"]) <= 48
 
 
 def test_policies_fit() -> None:

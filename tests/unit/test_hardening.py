@@ -213,5 +213,6 @@ def test_a_second_stack_beside_the_first() -> None:
     }
     assert given == {
         ("Bus", "Name"): {"Fn::Sub": "pocketsflow-${Stage}"},
+        ("Archive", "ArchiveName"): {"Fn::Sub": "pocketsflow-${Stage}"},
         ("AccessLogs", "LogGroupName"): {"Fn::Sub": "/aws/vendedlogs/${AWS::StackName}/access"},
     }

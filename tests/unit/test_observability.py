@@ -316,6 +316,11 @@ def test_thresholds_that_a_parameter_sets() -> None:
     assert [alarms[f"{name}Alarm"]["Threshold"] for name in ("UnusualCheckouts", "WebhookSignature")] == ["7", "3"]
 
 
+def test_nobody_speaks_to_a_topic_that_is_closed() -> None:
+    """Alarms and the budget are made once CloudWatch and Budgets may publish."""
+    assert SOURCE["Resources"]["Observability"]["DependsOn"] == "AlarmTopicPolicy"
+
+
 def test_the_budget_tells_the_topic() -> None:
     """Before it is spent, and when it is going to be."""
     [budget] = nested("AWS::Budgets::Budget").values()

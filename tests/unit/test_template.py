@@ -761,7 +761,11 @@ def test_the_bus():
     """One bus, on which the relay publishes under the stage's name; an archive keeps all of it for 90 days."""
     assert resources("AWS::Events::EventBus").keys() == {"Bus"}
     assert properties("Bus") == {"Name": {"Fn::Sub": "pocketsflow-${Stage}"}}
-    assert properties("Archive") == {"SourceArn": {"Fn::GetAtt": ["Bus", "Arn"]}, "RetentionDays": 90}
+    assert properties("Archive") == {
+        "ArchiveName": {"Fn::Sub": "pocketsflow-${Stage}"},
+        "SourceArn": {"Fn::GetAtt": ["Bus", "Arn"]},
+        "RetentionDays": 90,
+    }
     assert variables("RelayFunction")["BUS_NAME"] == {"Ref": "Bus"}
 
 
