@@ -20,9 +20,9 @@ KINDS = (
     "Linear10PercentEvery1Minute",
     "Linear10PercentEvery2Minutes",
     "Linear10PercentEvery3Minutes",
-    "Linear10PercentEvery10Minutes",
 )
-"""CodeDeploy's own, docs.aws.amazon.com/codedeploy/latest/userguide/deployment-configurations.html."""
+"""CodeDeploy's own, docs.aws.amazon.com/codedeploy/latest/userguide/deployment-configurations.html, but for the one
+that takes more than an hour: neither does `sam deploy` wait so long, nor do a workflow's credentials last."""
 
 
 def gradual(template: dict[str, Any], kind: str, release: str) -> dict[str, Any]:

@@ -144,12 +144,14 @@ def test_the_built_template_is_changed_in_place(tmp_path: Path) -> None:
     ]
 
 
-def test_an_unknown_rollout_is_refused(tmp_path: Path) -> None:
-    """Before anything is touched; AllAtOnce is what there is without one."""
+@pytest.mark.parametrize("kind", ["AllAtOnce", "Linear10PercentEvery10Minutes"])
+def test_an_unknown_rollout_is_refused(tmp_path: Path, kind: str) -> None:
+    """Before anything is touched; AllAtOnce is what there is without one, and nobody waits for what takes longer than
+    an hour."""
     built = tmp_path / "template.yaml"
     built.write_text(TEXT)
     with pytest.raises(SystemExit, match="Canary10Percent5Minutes"):
-        rollout.main("AllAtOnce", str(built))
+        rollout.main(kind, str(built))
     assert built.read_text() == TEXT
 
 
