@@ -2,18 +2,23 @@
 
 import json
 import re
+import shlex
 import subprocess
 
+import botocore.session
 import pytest
+from botocore import xform_name
 
 from ops.rollout import KINDS
-from sandbox.template import ROOT, parse
+from sandbox.template import ROOT, Template, parse
 
 PAGE = (ROOT / "docs/deploying.md").read_text()
 MAKEFILE = (ROOT / "Makefile").read_text()
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
 DEPLOYED = [line for line in COMMANDS if "sam deploy" in line]
-TEMPLATE = parse((ROOT / "template.yaml").read_text())
+ASKED = [line for line in COMMANDS if re.match(r"(API=\$\()?aws ", line)]
+TEXT = (ROOT / "template.yaml").read_text()
+TEMPLATE = parse(TEXT)
 
 
 @pytest.mark.parametrize("command", DEPLOYED, ids=range(len(DEPLOYED)))
@@ -30,13 +35,38 @@ def test_a_template_takes_what_it_is_given(command: str) -> None:
 
 
 def test_these_are_all_commands() -> None:
-    """Beside SAM's own only a target of the Makefile, with a rollout that there is."""
-    [make] = [line for line in COMMANDS if line not in DEPLOYED]
+    """Beside SAM's own and AWS's only a target of the Makefile, with a rollout that there is."""
+    [make] = [line for line in COMMANDS if line not in DEPLOYED + ASKED]
     assert re.fullmatch(r"make deploy STAGE=prod ROLLOUT=(\w+)", make)
     assert make.rpartition("=")[2] in KINDS
     assert len(DEPLOYED) == 3
     for target in re.findall(r"`make ([a-z]+)", PAGE):
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), target
+
+
+def test_the_throttles_of_the_server_s_routes_can_be_taken_away() -> None:
+    """Of each that is not there with `ServerRoutes=off`, by words that AWS takes."""
+    gone = []
+    for command in ASKED:
+        service, operation, *options = shlex.split(re.sub(r"^API=\$\((.*)\)$", r"\1", command))[1:]
+        model = botocore.session.get_session().get_service_model(service)
+        [name] = [each for each in model.operation_names if xform_name(each, "-") == operation]
+        known = {xform_name(each, "-") for each in model.operation_model(name).input_shape.members}
+        given = dict(zip(options[::2], options[1::2], strict=True))
+        assert {each.removeprefix("--") for each in given} <= known | {"query", "output"}
+        if name == "DeleteRouteSettings":
+            gone.append(given["--route-key"])
+            assert (given["--api-id"], given["--stage-name"]) == ("$API", "$default")
+    routes = {
+        there: {
+            route
+            for _, api in Template(TEXT, {"ServerRoutes": there}).resources("AWS::Serverless::HttpApi")
+            for route, settings in api["RouteSettings"].items()
+            if settings
+        }
+        for there in ("on", "off")
+    }
+    assert set(gone) == routes["on"] - routes["off"] != set()
 
 
 def test_names_are_the_templates() -> None:
