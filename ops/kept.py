@@ -29,6 +29,6 @@ def kept(stack: Callable[[], Stack], as_json: bool) -> None:
     click.echo(f"Of the stack {found.name} this is kept in {found.session.region_name}, until somebody deletes it:")
     for output, name in names.items():
         click.echo(f"  {name}  {_KEPT[output]}")
-    click.echo("Its secrets can be restored for 30 days: aws secretsmanager restore-secret --secret-id ARN")
-    for output in ("ApiKeySecret", "WebhookSecretsSecret"):
-        click.echo(f"  {found.output(output)}")
+    click.echo(
+        "Its secrets are gone with it, and nobody can restore them: CloudFormation leaves them no days to be had back."
+    )
