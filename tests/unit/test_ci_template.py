@@ -2,8 +2,10 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -351,7 +353,30 @@ def test_the_order_of_jobs() -> None:
         assert JOBS[job]["env"] == {"STAGE": stage}
         [*_, deploy, doctor] = steps(job)
         assert deploy["run"].startswith('make -o build deploy STAGE="$STAGE" ')
-        assert doctor["run"] == '.venv/bin/pf --stage "$STAGE" doctor'
+        assert doctor["run"].startswith('.venv/bin/pf --stage "$STAGE" doctor || ')
+
+
+@pytest.mark.parametrize(("answers", "code", "asked"), [("0", 0, 1), ("1", 1, 1), ("75 0", 0, 2), ("75 75", 75, 2)])
+def test_a_doctor_who_does_not_know_is_asked_again(tmp_path: Path, answers: str, code: int, asked: int) -> None:
+    """Once, after a minute; what has failed, and what nobody knows then, ends the job before production."""
+    for name, body in {
+        ".venv/bin/pf": "echo >> asked; read -r first rest < answers; echo $rest > answers; exit $first",
+        "sleep": "test $1 = 60",
+    }.items():
+        command = tmp_path / name
+        command.parent.mkdir(parents=True, exist_ok=True)
+        command.write_text(f"#!/bin/bash\n{body}\n")
+        command.chmod(0o755)
+    (tmp_path / "answers").write_text(f"{answers}\n")
+    [*_, doctor] = steps("test")
+    told = subprocess.run(
+        ["bash", "-e", "-c", doctor["run"]],
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "STAGE": "test"},
+        check=False,
+        timeout=30,
+    )
+    assert (told.returncode, len((tmp_path / "asked").read_text())) == (code, asked)
 
 
 def test_no_pull_request_deploys() -> None:
