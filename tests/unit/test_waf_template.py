@@ -42,7 +42,13 @@ def test_everything_else_is_counted_by_address() -> None:
     assert limit["Statement"] == {
         "RateBasedStatement": {"Limit": 300, "EvaluationWindowSec": 300, "AggregateKeyType": "IP"}
     }
-    assert limit["Action"]["Block"]["CustomResponse"]["ResponseCode"] == 429
+    answer = limit["Action"]["Block"]["CustomResponse"]
+    assert answer["ResponseCode"] == 429
+    assert {each["Name"]: each["Value"] for each in answer["ResponseHeaders"]} == {
+        "Retry-After": "300",
+        "Access-Control-Allow-Origin": "*",  # CloudFront answers by itself, without API Gateway's headers
+        "Access-Control-Expose-Headers": "retry-after",
+    }
 
 
 def test_it_keeps_nothing_about_anybody() -> None:
