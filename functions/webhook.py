@@ -108,7 +108,6 @@ def _store(event: http.Event, body: bytes, now: datetime) -> http.Answer:
 
 def _write(body: bytes, name: str, sent_at: str, now: datetime) -> Outcome:
     """Raises what AWS raises, and nothing else."""
-    about(None)
     try:
         return _record(body, name, sent_at, now)
     except (BotoCoreError, ClientError):
@@ -176,6 +175,7 @@ def _unpark(records: list[dict[str, Any]], now: datetime) -> dict[str, Any]:
     (docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html)."""
     failed = []
     for record in records:
+        about(None)
         try:
             message = json.loads(record["body"])
             name, sent_at = str(message["event"]), str(message["sent_at"])

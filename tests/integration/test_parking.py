@@ -334,3 +334,20 @@ def test_records_in_a_request_s_body_are_no_message(shop: World, queue: Queue) -
     event = http_event("POST /webhooks/pocketsflow", json.dumps({"Records": [message]}).encode())
     assert post(shop, event) == (401, "invalid_signature")
     assert shop.status(order_id) == "pending"
+
+
+def test_a_line_is_about_its_own_message(shop: World, told: Told) -> None:
+    """One that cannot be read comes after one of an order: its line does not name that order."""
+    order_id, _ = shop.checkout()
+    body = base64.b64encode(json.dumps(paid(order_id, product=COURSE)).encode()).decode()
+    messages = [json.dumps({"body": body, "event": "order.completed", "sent_at": "1"}), "{"]
+    told.text()
+    records = [{"messageId": str(number), "body": text} for number, text in enumerate(messages)]
+    assert webhook.handler({"Records": records}, Context(shop.clock, 4)) == {
+        "batchItemFailures": [{"itemIdentifier": "1"}]
+    }
+    lines, _ = told.look()
+    assert [(line["message"], line.get("order_id")) for line in lines] == [
+        ("settled", order_id),
+        ("still_parked", None),
+    ]
