@@ -4,11 +4,13 @@ Pure: from an item, plain, to the arguments of an UpdateItem, which names single
 so that no fact that comes meanwhile is overwritten. Nothing of it is an event (outbox.py), or counts as a revision.
 
     fact.redacted_at     when its raw body went; the same webhook, in these or other words, brings no body back
-    raw#….body           empty, with `redacted_at`: the same body, delivered again, is not written again (ledger.keep)
+    raw#….body           empty, with `redacted_at`: the same body, delivered again, is not written again (ledger.keep);
+                         of one that is all there is of its fact (UNSETTLED), what it says of money, to be replayed
     erased               an item of an erased person: what comes to it later is taken out as well. Its value is null,
                          because `if_not_exists(erased, :address)` then leaves the address null in one request
 """
 
+import base64
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,12 +28,13 @@ Typed = dict[str, Any]
 MAX_FACTS = 40
 """Of one write: an expression has 4 kB."""
 NULL: Typed = {"NULL": True}
-NOTHING: Typed = {"B": b""}
 NO_METADATA: Typed = {"M": {}}
 SUBJECTS = ("order#", "sale#", "subscription#", "raw#", "audit#")
 """Items that can have anything of a person in them."""
+UNSETTLED = {"error", "item_full", "misfit"}
+"""Reasons for which a body is kept that no fact was made of (ledger.keep): it may be a payment."""
 
-_ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|([/\"]))")
+_ESCAPED = re.compile(r"\\+(?:u([0-9a-fA-F]{4})|([/\"])|[bfnrt])")
 """Within JSON, and within JSON in a text of JSON."""
 
 
@@ -83,7 +86,8 @@ class Redaction:
         for path in self.gone:
             _holder(image, path).pop(path[-1], None)
         for path, value in self.put.items():
-            _holder(image, path)[path[-1]] = {"B": ""} if value == NOTHING else value  # an image has bytes in base64
+            image_value = {"B": base64.b64encode(value["B"]).decode()} if "B" in value else value
+            _holder(image, path)[path[-1]] = image_value
 
 
 def _holder(image: Typed, path: Path) -> Any:
@@ -117,11 +121,11 @@ def aged(item: Item, before: str, at: str) -> list[Redaction]:
     """Raw bodies that came before a time; those that came again since stay."""
     pk = item["pk"]
     if pk.startswith("raw#"):
-        arrivals = item.get("arrivals", [])
-        if not item.get("body") or any(arrival["at"] >= before for arrival in arrivals):
+        arrivals, left = item.get("arrivals", []), _left(item)
+        if item.get("body", b"") == left or any(arrival["at"] >= before for arrival in arrivals):
             return []
         condition = "size(arrivals) = :arrivals"
-        return [_emptied(pk, at, condition, {":arrivals": {"N": str(len(arrivals))}})]
+        return [_emptied(pk, at, condition, {":arrivals": {"N": str(len(arrivals))}}, left)]
     old = [name for name, fact in facts(item).items() if "raw" in fact and fact["at"] < before]
     return _chunked(pk, {name: [(name, "raw")] for name in old}, at)
 
@@ -145,14 +149,22 @@ def _chunked(pk: str, fields: Mapping[str, Sequence[Path]], at: str) -> list[Red
 
 
 def late(old: Item, new: Item, at: str) -> list[Redaction]:
-    """Of the facts that a write has added to an item that is `erased`."""
+    """Of the facts that a write has added to an item that is `erased`, and of what it calls the buyer."""
     if "erased" not in new:
         return []
-    added = {name: fact for name, fact in facts(new).items() if name not in old and _is_personal(fact)}
+    added = {name: fact for name, fact in facts(new).items() if name not in old and "redacted_at" not in fact}
+    fields = {name: [*_personal(name, fact), *_address_as_reference(fact, name)] for name, fact in added.items()}
+    reference = _address_as_reference(new)
     return [
-        *_chunked(new["pk"], {name: _personal(name, fact) for name, fact in added.items()}, at),
+        *([Redaction(new["pk"], reference)] if reference else []),
+        *_chunked(new["pk"], {name: found for name, found in fields.items() if found or "raw_item" in added[name]}, at),
         *_raw_items(added.values(), at),
     ]
+
+
+def _address_as_reference(thing: Item, *within: str) -> list[Path]:
+    """An id of the shop's stays, and some shops' is the address; whose, is known no more."""
+    return [(*within, "customer_reference")] if "@" in (thing.get("customer_reference") or "") else []
 
 
 def _is_personal(fact: Item) -> bool:
@@ -172,9 +184,20 @@ def _raw_items(found: Iterable[Item], at: str) -> list[Redaction]:
 
 
 def _emptied(
-    pk: str, at: str, condition: str = "attribute_exists(body)", values: Mapping[str, Typed] | None = None
+    pk: str,
+    at: str,
+    condition: str = "attribute_exists(body)",
+    values: Mapping[str, Typed] | None = None,
+    left: bytes = b"",
 ) -> Redaction:
-    return Redaction(pk, (), {("body",): NOTHING, ("redacted_at",): {"S": at}}, condition, values or {})
+    put: dict[Path, Typed] = {("body",): {"B": left}, **({} if left else {("redacted_at",): {"S": at}})}
+    return Redaction(pk, (), put, condition, values or {})
+
+
+def _left(item: Item, person: "Person | None" = None) -> bytes:
+    """What stays of a kept body: what it says of money, where nothing else in the ledger does."""
+    is_all = any(arrival.get("reason") in UNSETTLED for arrival in item.get("arrivals", []))
+    return without_person(item.get("body", b""), person) if is_all else b""
 
 
 # --- Because the person asks for it -----------------------------------------------------------------------------------
@@ -186,7 +209,7 @@ class Person:
     def __init__(self, address: str) -> None:
         self._address = address.casefold()
         # Within other text another's address may end or begin with this one.
-        self._pattern = re.compile(rf"(?<![\w.+-]){re.escape(address)}(?![\w-]|\.\w)", re.IGNORECASE)
+        self._pattern = re.compile(rf"(?<![\w.+-])(?<!\w'){re.escape(address)}(?![\w-]|\.\w)", re.IGNORECASE)
 
     def is_named(self, content: Any) -> bool:
         """Whether any text in it is the address, or contains it: as JSON escapes it, and as addresses of pages do."""
@@ -202,7 +225,8 @@ class Person:
         return False
 
     def without(self, text: str) -> str:
-        return self._pattern.sub("(erased)", text)
+        left = self._pattern.sub("(erased)", text)
+        return "(erased)" if self.is_named(left) else left  # as addresses of pages write it
 
     def redactions(self, item: Item, at: str) -> list[Redaction]:
         """What takes the person out of an item, and out of those that belong to it; none when they are not in it."""
@@ -214,15 +238,15 @@ class Person:
         return str(thing.get("customer_email", "")).casefold() == self._address
 
     def _of_raw(self, item: Item, at: str) -> list[Redaction]:
-        return [_emptied(item["pk"], at)] if self.is_named(item.get("body")) else []
+        return [_emptied(item["pk"], at, left=_left(item, self))] if self.is_named(item.get("body")) else []
 
     def _of_audit(self, item: Item, _at: str) -> list[Redaction]:
-        """Words of whoever gave a reason."""
+        """Words of whoever gave a reason. Who acted stays: nobody takes themselves out of what they did."""
         words: dict[Path, Typed] = {
             ("entries", number, name): {"S": self.without(text)}
             for number, entry in enumerate(item.get("entries", []))
             for name, text in entry.items()
-            if self.is_named(text)
+            if name != "who" and self.is_named(text)
         }
         return [Redaction(item["pk"], put=words)] if words else []
 
@@ -240,27 +264,37 @@ class Person:
     def _of_facts(self, item: Item, at: str) -> list[Redaction]:
         """An order or a payment."""
         own = self._own_facts(item)
+        put: dict[Path, Typed] = {("erased",): NULL} if own or self._has(item) else {}
+        put |= self._words(item)
         gone: list[Path] = [*self._named_metadata(item)]
         if self._has(item):
             gone.append(("customer_email",))
         if "untrusted_metadata" in item and (self._has(item) or self.is_named(item["untrusted_metadata"])):
             gone.append(("untrusted_metadata",))
-        if self.is_named(item.get("checkout_url")):  # whose session goes with it: the next checkout gets another one
-            gone += [("session_id",), ("checkout_url",)]
-        if not gone and not own:
+        if self.is_named(item.get("checkout_url")):
+            if "open_day" in item:  # its session goes with it: the next checkout gets another one
+                gone += [("session_id",), ("checkout_url",)]
+            else:  # and nobody is to get another one to pay again
+                put["checkout_url",] = {"S": self.without(item["checkout_url"])}
+        if not gone and not put:
             return []
         fields = {name: self._personal_fields(name, fact) for name, fact in own.items()}
         return [
-            Redaction(item["pk"], gone, {("erased",): NULL}),
+            Redaction(item["pk"], gone, put),
             *_chunked(item["pk"], fields, at),
             *_raw_items(own.values(), at),
             *_kin(item, own, at),
         ]
 
+    def _words(self, item: Item) -> dict[Path, Typed]:
+        """Of whoever has closed a case (ops/resolve.py)."""
+        notes = {name: str(note.get("why")) for name, note in facts(item).items() if name.startswith(_NOTE)}
+        return {(name, "why"): {"S": self.without(why)} for name, why in notes.items() if self.is_named(why)}
+
     def _own_facts(self, item: Item) -> dict[str, Item]:
         """Those that name the address; and those of the same payments, or of the person's order, that name nobody
         else's."""
-        found = facts(item)
+        found = {name: fact for name, fact in facts(item).items() if not name.startswith(_NOTE)}
         own = {name: fact for name, fact in found.items() if self._has(fact) or self.is_named(fact)}
         payments = {fact.get("payment_id") for fact in own.values()}
         for name, fact in found.items():
@@ -281,13 +315,18 @@ class Person:
                 yield "metadata", name
 
 
+_NOTE = "resolved#"
+
+
 def _kin(item: Item, own: Mapping[str, Item], at: str) -> Iterator[Redaction]:
     """Where more of an order's payments lies or may arrive: refunds without metadata, states of a subscription. Marked
     before it is there, too: the relay may be late."""
     if not item["pk"].startswith("order#"):
         return
     for name, fact in own.items():
-        identity, kind = fact.get("payment_id"), fact.get("of", fact["kind"])
+        identity, kind = fact.get("payment_id"), fact.get("of") or fact.get("kind")
+        if identity is None:
+            continue
         if kind == "subscription":
             yield Redaction(
                 f"subscription#{identity}",
@@ -304,7 +343,7 @@ def _texts(body: bytes) -> Iterator[str]:
     text = body.decode("utf-8", "replace")
     yield text
     yield text.replace("\0", "")  # UTF-16
-    yield _ESCAPED.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2], text)
+    yield _ESCAPED.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2] or " ", text)
 
 
 # --- A body that is not in the ledger yet -----------------------------------------------------------------------------
@@ -323,8 +362,9 @@ _KEPT: Mapping[str, Any] = {
 """Of a webhook's body: what is read of it (events.py), and what else is about money. All else may be about a person."""
 
 
-def without_person(body: bytes, person: Person) -> bytes:
-    """A webhook's body with nothing but its money facts; empty where it is no JSON, and says nothing."""
+def without_person(body: bytes, person: Person | None) -> bytes:
+    """A webhook's body with nothing but its money facts, and in these no address: of this person, or of anybody. Empty
+    where it is no JSON, and says nothing."""
     try:
         content = strictjson.parse(body)
     except strictjson.Unreadable:
@@ -332,15 +372,17 @@ def without_person(body: bytes, person: Person) -> bytes:
     return _json(_kept(content, _KEPT, person)).encode() if isinstance(content, dict) else b""
 
 
-def _kept(content: Any, wanted: Any, person: Person) -> Any:
+def _kept(content: Any, wanted: Any, person: Person | None) -> Any:
     """What is not of the kind that it should be is emptied, and not of that kind still."""
     if isinstance(content, dict):
         inner = wanted if isinstance(wanted, Mapping) else {}
         return {name: _kept(value, inner[name], person) for name, value in content.items() if name in inner}
     if isinstance(content, list):
         return []
-    is_no_text = isinstance(content, str) and (wanted is not True or person.is_named(content))
-    return "" if is_no_text else content
+    if not isinstance(content, str):
+        return content
+    is_personal = person.is_named(content) if person else "@" in content
+    return "" if is_personal or wanted is not True else content
 
 
 def _json(content: Any) -> str:

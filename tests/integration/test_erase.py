@@ -11,7 +11,7 @@ import relay
 import webhook
 from ops import audit, erase
 from ops.stack import Stack
-from payments import privacy, subscriptions, table
+from payments import ledger, privacy, subscriptions, table
 from payments.events import SubscriptionChanged
 from payments.privacy import Person
 from sandbox import aws
@@ -397,3 +397,66 @@ def test_the_subjects_are_all_that_can_name_a_person(shop: World) -> None:
     nobodys = {"reconcile", "reference", "idem", "limit", "server", "retention", "webhook"}
     buy(shop)
     assert {pk.partition("#")[0] for pk in shop.stack.items()} <= looked_at | nobodys
+
+
+def test_a_payment_that_our_own_defect_kept_out_is_not_lost(
+    shop: World, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that the ledger has of it is its body: what is left of that settles the order when it is replayed."""
+    order_id, _ = shop.checkout(customerEmail=ADDRESS)
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "record", lambda *_, **__: {}["defect"])
+        assert hear(shop, signed(paid(order_id, "mine")), "order.completed") == "recorded"
+    done(*ERASE)
+    assert where(shop) == []
+    assert "Person" not in repr(shop.stack.items())
+    assert done("replay", order_id, "--dry-run")["bodies"] == 1
+    [left] = [item["body"]["B"] for pk, item in shop.stack.items().items() if pk.startswith("raw#")]
+    assert hear(shop, left, "order.completed") == "settled"
+    assert done(*ERASE)["erased"] == {}
+
+
+def test_a_closed_case_that_names_the_person(shop: World, stack: Stack) -> None:
+    """The words go, and the case stays closed: it can be looked at and opened again."""
+    _, payment = buy(shop)
+    done("resolve", payment, "--reason", f"paid back to {ADDRESS} by bank")
+    done(*ERASE)
+    assert where(shop) == []
+    shown = done("resolve", payment, "--reason", "once more")["resolved"]
+    assert shown["why"] == "paid back to (erased) by bank"
+    assert shown["who"]
+    assert not [pk for pk in shop.stack.items() if pk.endswith("#None")]
+
+
+def test_a_subscription_whose_reference_is_the_address(shop: World, stack: Stack) -> None:
+    """No later state of it, and no payment, brings that back."""
+    order_id, subscription = buy(shop, "membership")
+    states = ("active", "past_due", "active")
+    for status in states:
+        body = signed({**subscribed(order_id, subscription, status=status), "clientReferenceId": ADDRESS})
+        hear(shop, body, "customer.subscription.updated")
+        shop.flow()
+        done(*ERASE)
+        assert where(shop) == []
+    body = signed({**subscribed(order_id, subscription, status="past_due"), "clientReferenceId": ADDRESS})
+    hear(shop, body, "customer.subscription.updated")
+    shop.flow()
+    assert where(shop) == []
+
+
+def test_who_acted_stays_in_the_audit(shop: World, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also when it is somebody who has bought here: nobody takes themselves out of what they did."""
+    who = f"arn:aws:sts::123456789012:assumed-role/Admin/{ADDRESS.lower()}"
+    monkeypatch.setattr(Stack, "who", lambda _: who)
+    buy(shop)
+    audit.write(stack, "refund", f"for ?email={ADDRESS.replace('@', '%40')}", shop.clock.now)
+    receipt = done(*ERASE)["receipt"]
+    entries = [
+        entry
+        for pk, item in shop.stack.items().items()
+        if pk.startswith("audit#")
+        for entry in table.plain(item)["entries"]
+    ]
+    assert {entry["who"] for entry in entries} == {who}
+    assert [entry["receipt"] for entry in entries if entry["action"] == "erase"] == [receipt]
+    assert not ANN.is_named([entry["reason"] for entry in entries])

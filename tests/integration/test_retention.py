@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError
 
 import retain
 import webhook
-from payments import privacy, retention, table
+from payments import ledger, privacy, retention, table
 from tests.integration.outages import Told
-from tests.payloads import answered, delivery, subscribed
+from tests.payloads import answered, delivery, paid, subscribed
 from tests.world import Context, World
 
 
@@ -149,6 +149,23 @@ def test_a_body_that_is_no_fact_and_comes_again(shop: World) -> None:
     hear(shop, body, "customer.subscription.updated")
     assert item(shop, pk)["body"] == b""
     assert len(item(shop, pk)["arrivals"]) == 2
+
+
+def test_a_body_that_no_fact_was_made_of(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """May be a payment: what it says of money stays for whoever replays it, and who paid goes. Once is enough."""
+    order_id, _ = shop.checkout()
+    body = json.dumps({**paid(order_id), "customer": {"email": "jane@example.com", "firstName": "Jane"}}).encode()
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger, "record", lambda *_, **__: {}["defect"])
+        assert hear(shop, body, "order.completed") == "recorded"
+    [pk] = [each for each in shop.stack.items() if each.startswith("raw#")]
+    shop.clock.passes(days=410)
+    assert run(shop)["bodies"] == 1
+    left = item(shop, pk)["body"]
+    assert b"jane" not in left.lower()
+    shop.clock.passes(days=8)
+    assert run(shop)["bodies"] == 0
+    assert hear(shop, left, "order.completed") == "settled"
 
 
 def test_a_body_that_came_again_lately_is_young(shop: World) -> None:
