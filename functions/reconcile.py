@@ -188,7 +188,7 @@ def _look_back(run: Run, now: datetime) -> None:
     for payment_id in due:
         del run.unheard[payment_id]
         item = known.get(payment_id, {})
-        if not {"heard_at", "claimed_by"} & item.keys():
+        if not heard.has_come(item):
             needs_attention("webhook_missed", order_id=item.get("order_id"), payment=payment_id)
 
 

@@ -53,6 +53,12 @@ def note_payment(payment_id: str, now: datetime) -> None:
     )
 
 
+def has_come(sale: Mapping[str, Any]) -> bool:
+    """Whether a webhook has told of a payment by now; also one that did not say whose it is, and lies there."""
+    facts = (fact for name, fact in sale.items() if name.startswith("pay#"))
+    return bool({"heard_at", "claimed_by"} & sale.keys()) or any(fact.get("source") == "webhook" for fact in facts)
+
+
 def last() -> datetime | None:
     """When the last verified webhook came; None when there never was one."""
     item = plain(client.get_item(TableName=TABLE, Key=key(LAST)).get("Item", {}))

@@ -264,6 +264,30 @@ def test_a_webhook_that_comes_late_is_not_missed(shop: World, figures: Figures) 
     assert "heard_at" in shop.stack.items()[f"sale#{payment_id}"]
 
 
+@pytest.mark.parametrize("comes_first", [True, False])
+def test_a_webhook_that_does_not_say_whose_it_is_is_not_missed(
+    shop: World, figures: Figures, comes_first: bool
+) -> None:
+    """Whether it comes before reconciliation finds the payment, or afterwards."""
+    order_id, payment_id = shop.buy()
+    shop.lose_webhooks()
+
+    def comes() -> None:
+        event = delivery(paid(None, payment_id, product=COURSE))
+        assert answered(webhook.handler(event, Context(shop.clock, 4)))[1]["outcome"] == "unmatched"
+        shop.flow()
+
+    if comes_first:
+        comes()
+    assert shop.later()["settled"] == 1
+    if not comes_first:
+        comes()
+    for _ in range(3):
+        shop.later()
+    assert shop.types(order_id) == ["order.paid"]
+    assert going_off(figures) == set()
+
+
 # --- Figures ----------------------------------------------------------------------------------------------------------
 
 
