@@ -7,7 +7,9 @@ import click
 
 personal_option = click.option("--personal", is_flag=True, help="Show buyers' addresses whole.")
 
-_ADDRESS = re.compile(r"([^\s@<>\"',;:()\[\]])[^\s@<>\"',;:()\[\]]*@([^\s@<>\"',;:()\[\]]+)")
+_PART = r"[^\s@<>\"',;:()\[\]]"
+_ADDRESS = re.compile(f"({_PART}){_PART}*?(@|%40)({_PART}+)")
+"""Also as addresses of pages write it."""
 
 
 def hidden(content: Any, asked: str | None = None) -> Any:
@@ -16,7 +18,7 @@ def hidden(content: Any, asked: str | None = None) -> Any:
         case str():
             return _ADDRESS.sub(lambda found: _masked(found, asked), content)
         case dict():
-            return {name: hidden(each, asked) for name, each in content.items()}
+            return {hidden(name, asked): hidden(each, asked) for name, each in content.items()}
         case list():
             return [hidden(each, asked) for each in content]
     return content
@@ -25,4 +27,4 @@ def hidden(content: Any, asked: str | None = None) -> Any:
 def _masked(found: re.Match[str], asked: str | None) -> str:
     if asked is not None and found[0].casefold() == asked.casefold():
         return found[0]
-    return f"{found[1]}…@{found[2]}"
+    return f"{found[1]}…{found[2]}{found[3]}"
