@@ -96,8 +96,6 @@ def _value(typed: Any) -> Any:
             return None
         case "N" if _COUNT.fullmatch(content):
             return int(content)
-        case "NULL":
-            return None
     return content  # a number that is no count is none of the ledger's: as text it is at least shown
 
 

@@ -104,13 +104,14 @@ def _scan(stack: Stack, prefixes: tuple[str, ...]) -> Iterator[Item]:
         yield from items.scan(stack, prefixes, advance)
 
 
-def _all(found: Iterator[Item], since: datetime) -> Iterator[Json]:
+def _all(found: Iterator[Item], since: datetime, *, raw: bool) -> Iterator[Json]:
+    """Without bodies where they are not asked for: all are sorted, and many do not fit into memory."""
     for item in found:
         try:
             for entry in entries(item):
                 with story.reading(item):
                     if datetime.fromisoformat(entry["at"]) >= since:
-                        yield entry
+                        yield entry if raw else {name: each for name, each in entry.items() if name != "raw"}
         except Unreadable as odd:
             tell(f"pf: {odd}")
 
@@ -135,12 +136,12 @@ def events(stack: Callable[[], Stack], wanted: str | None, since: datetime | Non
     else:
         found = _of_order(here, wanted)
         since = since or datetime.min.replace(tzinfo=UTC)
-    told = sorted(_all(found, since), key=lambda entry: (str(entry["at"]), str(entry["fact"])))
+    told = sorted(_all(found, since, raw=raw), key=lambda entry: (str(entry["at"]), str(entry["fact"])))
     if raw:
         tell("These are bodies as they came: personal data of buyers.")
         print_lines(_with_body(here, entry) for entry in told if entry["sha256"])
     elif as_json:
-        print_lines({name: each for name, each in entry.items() if name != "raw"} for entry in told)
+        print_lines(told)
     elif told:
         _show(told)
     else:
