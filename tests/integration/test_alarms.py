@@ -15,6 +15,7 @@ import pytest
 import checkout
 import reconcile
 import relay
+import retain
 import server
 import webhook
 from payments import heard, secrets, telemetry
@@ -54,7 +55,7 @@ class Figures:
 @pytest.fixture
 def figures(shop: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Figures]:
     """Each function counts under its own name, as its environment says it on AWS."""
-    for module in (checkout, server, webhook, relay, reconcile):
+    for module in (checkout, server, webhook, relay, reconcile, retain):
         monkeypatch.setattr(module, "handler", _as_itself(module, monkeypatch))
     made = Figures(capsys)
     made.look()
@@ -169,7 +170,7 @@ REHEARSED: dict[str, Callable[[World], None]] = {
     "found-by-reconcile": one_in_five_not_told,
     "reconcile-partial": cut_short,
 }
-WITH_OUTAGES = {"parked", "reconcile-attention"}
+WITH_OUTAGES = {"parked", "reconcile-attention", "retain-attention"}
 """Below."""
 
 
@@ -199,6 +200,12 @@ def test_a_secret_that_reconciliation_cannot_read(shop: World, figures: Figures,
     secrets._copies.clear()
     assert shop.reconcile()["outcome"] == "no_api_key"
     assert going_off(figures) == {"reconcile-attention"}
+
+
+def test_a_retention_that_cannot_read(shop: World, figures: Figures, outages: Outages) -> None:
+    outages.fates["dynamodb"] = failing
+    assert retain.handler({}, Context(shop.clock, 240))["outcome"] == "partial"
+    assert going_off(figures) == {"retain-attention"}
 
 
 def test_reconciliation_that_does_not_run(shop: World, figures: Figures) -> None:
