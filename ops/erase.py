@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops import audit, items
+from ops import audit, items, story
 from ops.cli import (
     Failed,
     TryAgain,
@@ -145,7 +145,7 @@ def _end(seen: Found) -> None:
 def _look(stack: Stack, person: "Person") -> Found:
     found = Found()
     with progress("Looking") as advance:
-        for item, _ in _in_ledger(stack, person, advance):
+        for item, _ in _in_ledger(stack, person, advance, found):
             found.counts[_kind(item)] += 1
         for queue in _queues(stack):
             _Messages(stack, queue, person).pass_over(found, replace=False)
@@ -168,7 +168,7 @@ def _erase(stack: Stack, person: "Person") -> tuple[Counter[str], Found]:
             done[OBJECTS] += 1
         for _ in range(PASSES):
             left.counts.clear()
-            for item, redactions in _in_ledger(stack, person, advance):
+            for item, redactions in _in_ledger(stack, person, advance, left):
                 left.counts[_kind(item)] += 1
                 done[_kind(item)] += _redact(stack, redactions)
             if not left.counts:
@@ -177,14 +177,21 @@ def _erase(stack: Stack, person: "Person") -> tuple[Counter[str], Found]:
 
 
 def _in_ledger(
-    stack: Stack, person: "Person", advance: Callable[[int], None]
+    stack: Stack, person: "Person", advance: Callable[[int], None], found: Found
 ) -> Iterator[tuple[items.Item, list["Redaction"]]]:
     from payments.privacy import SUBJECTS
     from payments.table import timestamp
 
     at = timestamp(datetime.now(UTC))
     for item in items.scan(stack, SUBJECTS, advance):
-        if redactions := person.redactions(item, at):
+        try:
+            with story.reading(item):
+                redactions = person.redactions(item, at)
+        except story.Unreadable as odd:
+            if person.is_named(item):
+                found.told.append(f"{odd}, which names the address; look at it yourself")
+            continue
+        if redactions:
             yield item, redactions
 
 
@@ -228,8 +235,9 @@ class _Messages:
             while received := self._receive():
                 fresh = [message for message in received if message["MessageId"] not in seen]
                 seen |= {message["MessageId"]: message["ReceiptHandle"] for message in received}
-                if not fresh:
-                    break  # once around: what was looked at first is shown again
+                if not fresh:  # once around; perhaps not, with more messages than can be hidden for so long
+                    found.is_busy = True
+                    break
                 for message in fresh:
                     copy = None if message["MessageId"] in copies else self._copy(message["Body"], found)
                     if copy is None:

@@ -82,11 +82,11 @@ def pending(since: datetime, before: datetime) -> Iterator[tuple[list[str], date
 
 
 def page(after: str | None) -> tuple[list[dict[str, Any]], str | None]:
-    """Items of the table, plain, and the last one of them; None when there are no more."""
+    """Items of the table, in DynamoDB's JSON, and the last one of them; None when there are no more."""
     asked: dict[str, Any] = {"ExclusiveStartKey": key(after)} if after else {}
     found = client.scan(TableName=TABLE, Limit=PAGE, **asked)
     last: Any = found.get("LastEvaluatedKey")
-    return [plain(item) for item in found["Items"]], last["pk"]["S"] if last else None
+    return found["Items"], last["pk"]["S"] if last else None
 
 
 def redact(redaction: Redaction) -> bool:

@@ -460,3 +460,26 @@ def test_who_acted_stays_in_the_audit(shop: World, stack: Stack, monkeypatch: py
     assert {entry["who"] for entry in entries} == {who}
     assert [entry["receipt"] for entry in entries if entry["action"] == "erase"] == [receipt]
     assert not ANN.is_named([entry["reason"] for entry in entries])
+
+
+def test_an_item_that_is_not_understood(shop: World, stack: Stack) -> None:
+    """That somebody wrote by hand: all others are erased, and where it names the person, a person must look."""
+    buy(shop)
+    for pk, named in (("order#odd", ADDRESS), ("order#nobody", "x")):
+        item = {"pk": pk, "metadata": named, "customer_email": ADDRESS if named == ADDRESS else "x"}
+        shop.stack.dynamodb.put_item(TableName=stack.table, Item=table.values(item))
+    result = run(*ERASE)
+    assert result.exit_code == 1
+    assert "order#odd" in result.stderr.splitlines()[-1]
+    assert "order#nobody" not in result.stderr
+    assert where(shop) == ["order#odd"]
+
+
+def test_a_queue_that_takes_too_long(shop: World, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was looked at first is shown again before all was: nobody knows whether the person is in the rest."""
+    for number in range(3):
+        park(shop, signed(paid(None, f"bobs{number}"), "bob@example.com"))
+    monkeypatch.setattr(erase, "HIDDEN_SECONDS", 0)
+    monkeypatch.setattr(erase, "_ROUND", 1)
+    result = run(*ERASE)
+    assert (result.exit_code, "erase again" in result.stderr) == (75, True)

@@ -253,6 +253,20 @@ def test_aws_fails(shop: World, monkeypatch: pytest.MonkeyPatch, told: Told) -> 
     assert not fields(order(shop, order_id), "customer_email")
 
 
+def test_an_item_that_is_not_understood(shop: World, told: Told) -> None:
+    """That somebody wrote by hand: it holds up no other, and a person is told, in no word of it."""
+    shop.buy()
+    shop.deliver()
+    shop.flow()
+    odd = {"pk": "order#odd", "pay#1": {"raw": b"{}", "customer_email": "jane@example.com"}}
+    shop.stack.dynamodb.put_item(TableName=table.TABLE, Item=table.values(odd))
+    shop.clock.passes(days=410)
+    told.text()
+    assert run(shop) == {"outcome": "done", "addresses": 0, "bodies": 1}
+    text = told.text()
+    assert ("item_not_understood" in text, "jane" in text) == (True, False)
+
+
 def test_how_long() -> None:
     """As the documents say."""
     assert (timedelta(days=45), timedelta(days=400)) == (retention.PENDING, retention.RAW)
