@@ -2,8 +2,10 @@
 
 audit#<day>        entries of a day, in UTC
 audit#<about>      the same ones, of one order or payment
+audit#…+1          what goes on after MOST of them, and so on
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,6 +16,9 @@ from ops import items
 from ops.cli import json_option, print_lines, since_option, table, tell
 from ops.people import hidden
 from ops.stack import Stack
+
+MOST = 150
+"""Of one item, which with the longest reasons then has 390 of the 400 kB that it may have."""
 
 Entry = dict[str, Any]
 """`at`, `who` (ARN), `action`, `reason`, perhaps `about`, and what the action has besides: text, nothing personal."""
@@ -26,25 +31,51 @@ def write(stack: Stack, action: str, reason: str, now: datetime, about: str | No
     if about is not None:
         entry["about"] = about
     value = {"M": {name: {"S": text} for name, text in entry.items()}}
-    subjects = [at[:10], *([about] if about is not None else [])]
-    stack.client("dynamodb").transact_write_items(
-        TransactItems=[
-            {
-                "Update": {
-                    "TableName": stack.table,
-                    "Key": {"pk": {"S": f"audit#{subject}"}},
-                    "UpdateExpression": "SET entries = list_append(if_not_exists(entries, :none), :entry)",
-                    "ExpressionAttributeValues": {":none": {"L": []}, ":entry": {"L": [value]}},
-                }
-            }
-            for subject in subjects
-        ]
-    )
+    parts = dict.fromkeys([at[:10], *([about] if about is not None else [])], 0)
+    dynamodb = stack.client("dynamodb")
+    while True:
+        try:
+            dynamodb.transact_write_items(
+                TransactItems=[
+                    {
+                        "Update": {
+                            "TableName": stack.table,
+                            "Key": {"pk": {"S": _pk(subject, part)}},
+                            "UpdateExpression": "SET entries = list_append(if_not_exists(entries, :none), :entry)",
+                            "ConditionExpression": "attribute_not_exists(entries) OR size(entries) < :most",
+                            "ExpressionAttributeValues": {
+                                ":none": {"L": []},
+                                ":entry": {"L": [value]},
+                                ":most": {"N": str(MOST)},
+                            },
+                        }
+                    }
+                    for subject, part in parts.items()
+                ]
+            )
+        except dynamodb.exceptions.TransactionCanceledException as cancelled:
+            codes = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
+            if "ConditionalCheckFailed" not in codes:
+                raise
+            is_full = (code == "ConditionalCheckFailed" for code in codes)
+            parts = {subject: parts[subject] + full for subject, full in zip(parts, is_full, strict=True)}
+        else:
+            return
 
 
 def of(stack: Stack, about: str) -> list[Entry]:
     """Of an order or a payment, oldest first."""
-    return list((items.get(stack, f"audit#{about}") or {}).get("entries", []))
+    found: list[Entry] = []
+    for part in itertools.count():
+        entries = (items.get(stack, _pk(about, part)) or {}).get("entries", [])
+        found += entries
+        if len(entries) < MOST:
+            break
+    return found
+
+
+def _pk(subject: str, part: int) -> str:
+    return f"audit#{subject}+{part}" if part else f"audit#{subject}"
 
 
 def between(stack: Stack, since: datetime, until: datetime) -> Iterator[Entry]:
