@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ops import audit
+from ops import audit, items
 from ops.cli import Failed, TryAgain, confirmed, json_option, print_json, printable, reason_option, tell, yes_option
 from ops.provider import Provider
 from ops.stack import Stack
@@ -39,15 +39,15 @@ def settle(
         raise Failed(f"there is no order {printable(order_id)} in stage {found.stage}")
     held = next((name for name in order.get("payments", []) if name.partition("#")[2] == payment_id), None)
     _check_open(order, held)
-    fact = None if held else _asked(found, order_id, payment_id)
-    paid = ledger.fact_fields(fact, None, datetime.now(UTC), "person") if fact else order[str(held)]
+    fact = _asked(found, order_id, payment_id, order.get(held or "", {}))
+    paid = order[held] if held else ledger.fact_fields(fact, None, datetime.now(UTC), "person")
     tell(f"order    {order_id}: {_what(order)}")
     tell(f"payment  {payment_id}: {_what(paid)}")
     if not confirmed("Does this payment settle this order, for ever?", yes=yes):
         raise Failed("not settled")
     now = datetime.now(UTC)
     audit.write(found, "settle", reason, now, about=order_id, payment=payment_id)
-    _settle(order_id, fact, held, now)
+    _settle(order_id, fact, now)
     state = ledger.state(order_id)
     status = state.status if state else None
     if as_json:
@@ -69,53 +69,60 @@ def _check_open(order: dict[str, Any], held: str | None) -> None:
         raise Failed("a person has decided about this order before; see `pf order`")
 
 
-def _asked(stack: Stack, order_id: str, payment_id: str) -> "Payment":
-    """The payment as Pocketsflow, or for a subscription the ledger, knows it. Raises Failed."""
-    from payments import events, fields, rows, sales, subscriptions
+def _asked(stack: Stack, order_id: str, payment_id: str, held: dict[str, Any]) -> "Payment":
+    """The payment as Pocketsflow, or for a subscription the ledger, knows it now; `held` is what lies in the order of
+    it. Raises Failed."""
+    from payments import events, fields, rows
 
     if fields.identifier(payment_id) != payment_id:
         raise Failed("that is no id of a payment")
-    subscription = subscriptions.read([payment_id]).get(payment_id)
-    owner = (subscription or sales.read([payment_id]).get(payment_id, {})).get("order_id")
+    subscription = items.get(stack, f"subscription#{payment_id}") or {}
+    sale = items.get(stack, f"sale#{payment_id}") or {}
+    owner = subscription.get("order_id") or sale.get("order_id")
     if owner not in (None, order_id):
         raise Failed(f"the payment belongs to order {owner}, for ever")
-    if subscription is not None:
+    if held.get("kind") == "subscription" or "state" in subscription:
+        told = {**held, **subscription}
+        state = told.get("state")
+        if state in ("ended", "past_due") and not told.get("payments"):
+            raise Failed(f"nobody has paid the subscription, which is {state}: it settles nothing")
         return events.Payment(
             kind="subscription",
             id=payment_id,
             order_id=order_id,
-            product_id=subscription["product_id"],
+            product_id=told["product_id"],
             variant_id=None,
             amount=None,
             amount_before_tax=None,
             currency=None,
-            email=subscription.get("customer_email"),
+            email=told.get("customer_email"),
             confirmed=False,
-            state=subscription["state"],
-            customer_reference=subscription.get("customer_reference"),
+            state=state,
+            customer_reference=told.get("customer_reference"),
         )
     row = Provider(stack).order(payment_id)
     if row is None:
         raise Failed(f"Pocketsflow knows no payment {payment_id}")
-    sale = rows.sale(row)
-    if sale is None:
+    if rows.is_subscription(row) or f"renewal#{payment_id}" in sale:
+        raise Failed("the payment is a subscription's; give the id of the subscription")
+    found = rows.sale(row)
+    if found is None:
         raise TryAgain("Pocketsflow's answer is not what it should be")
-    if sale.test_mode is not None and sale.test_mode != (stack.mode == "test"):
+    if found.test_mode is not None and found.test_mode != (stack.mode == "test"):
         raise Failed(f"the payment is of the other mode; this stack's is {stack.mode}")
-    if sale.flags.refunded or sale.flags.disputed:
-        raise Failed(f"the payment is {'refunded' if sale.flags.refunded else 'disputed'}: it settles nothing")
-    return sale.of(order_id).payment
+    if found.flags.refunded or found.flags.disputed:
+        raise Failed(f"the payment is {'refunded' if found.flags.refunded else 'disputed'}: it settles nothing")
+    return found.of(order_id).payment
 
 
-def _settle(order_id: str, fact: "Payment | None", held: str | None, now: datetime) -> None:
+def _settle(order_id: str, fact: "Payment", now: datetime) -> None:
     """The same settlement as a webhook's; what does not fit is accepted besides."""
     from payments import ledger, orders
 
-    if fact is not None:
-        held = ledger.fact_name(fact)
-        ledger.record(fact, None, now, "person")
+    held = ledger.fact_name(fact)
+    ledger.record(fact, None, now, "person")
     order = ledger.read(order_id)
-    if order is None or held is None or held not in order:
+    if order is None or held not in order:
         raise TryAgain("the payment is not in the order yet; run the same command again")
     facts, payments = ledger.facts_of(order), order["payments"]
     if orders.winner(ledger.item_of(order), facts, payments) not in (held, None):

@@ -7,8 +7,10 @@ import pytest
 
 from ops import audit
 from ops.stack import Stack
-from payments import ledger, outbox, sales
+from payments import ledger, outbox, sales, table
+from payments.table import values
 from tests.conftest import Aws
+from tests.event_schemas import validator
 from tests.payloads import unknown
 from tests.pf import answer, deployed, done, failed, fails, run
 from tests.world import ELSEWHERE, PRODUCTS, World
@@ -138,6 +140,72 @@ def test_a_subscription_of_no_order(shop: World, stack: Stack) -> None:
     assert settled(order_id, subscription)["status"] == "paid"
     shop.flow()
     assert shop.types(order_id) == ["order.paid", "subscription.changed"]
+
+
+def test_what_is_told_of_it_fits_the_schemas(shop: World, stack: Stack) -> None:
+    """Its source, too: nobody but a person has said so."""
+    order_id, _ = shop.checkout()
+    settled(order_id, sold_elsewhere(shop))
+    shop.flow()
+    [told] = [each for each in shop.published if each["order_id"] == order_id]
+    assert told["payment"]["source"] == "person"
+    validator(told["type"]).validate({name: value for name, value in told.items() if name != "type"})
+
+
+@pytest.mark.parametrize("flag", ["refunded", "disputed"])
+def test_a_mismatched_payment_whose_money_went_back_settles_nothing(shop: World, stack: Stack, flag: str) -> None:
+    """What is done with a mismatched payment is to refund it, and the ledger may not have heard of that."""
+    order_id, payment = paid_for_something_else(shop)
+    if flag == "refunded":
+        shop.account.refund(payment, None, None)
+    else:
+        shop.account.set_disputed(payment, disputed=True)
+    assert refused(order_id, payment) == (1, f"the payment is {flag}: it settles nothing")
+    assert shop.status(order_id) == "mismatched"
+    assert audit.of(stack, order_id) == []
+
+
+def test_a_mismatched_payment_that_pocketsflow_denies(shop: World, stack: Stack) -> None:
+    """Settles nothing: a webhook's word is no money."""
+    order_id, payment = paid_for_something_else(shop)
+    shop.answers[f"GET /orders/{payment}"] = lambda _: (404, {"message": "no"})
+    assert refused(order_id, payment)[1].startswith("Pocketsflow knows no payment")
+
+
+@pytest.mark.parametrize("state", ["ended", "past_due"])
+def test_a_subscription_that_nobody_paid_settles_nothing(shop: World, stack: Stack, cloud: Aws, state: str) -> None:
+    """As from its list; once one month of it was paid it may."""
+    order_id, _ = shop.checkout("membership")
+    subscription = {"pk": "subscription#s1", "state": state, "product_id": MEMBERSHIP, "rev": 1}
+    cloud.dynamodb.put_item(TableName=cloud.table, Item=values(subscription))
+    assert refused(order_id, "s1") == (1, f"nobody has paid the subscription, which is {state}: it settles nothing")
+    assert shop.status(order_id) == "pending"
+    cloud.dynamodb.put_item(TableName=cloud.table, Item=values({**subscription, "payments": 1}))
+    assert settled(order_id, "s1")["status"] == "paid"
+
+
+def test_a_subscription_of_which_only_a_claim_is_known(shop: World, stack: Stack, cloud: Aws) -> None:
+    """Is none that the ledger knows; that is said in a line."""
+    order_id, _ = shop.checkout("membership")
+    cloud.dynamodb.put_item(TableName=cloud.table, Item=values({"pk": "subscription#s1", "claimed_by": order_id}))
+    assert refused(order_id, "s1")[1].startswith("Pocketsflow knows no payment")
+
+
+def test_a_month_of_a_subscription_settles_no_order(shop: World, stack: Stack) -> None:
+    """It counts for its subscription, and Pocketsflow lists it among the orders, too."""
+    order_id, _ = shop.checkout()
+    payment = sold_elsewhere(shop)
+    row = {**shop.account.orders[payment], "isSubscription": True, "createdAt": "2026-11-27T10:00:00Z"}
+    shop.answers[f"GET /orders/{payment}"] = lambda _: (200, json.loads(json.dumps(row, default=str)))
+    assert refused(order_id, payment) == (1, "the payment is a subscription's; give the id of the subscription")
+
+
+def test_dynamodb_leaves_items_over(shop: World, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of a batch is needed: what a person decides on is read by itself, and as it is now."""
+    order_id, _ = shop.checkout()
+    payment = sold_elsewhere(shop)
+    fails(monkeypatch, "BatchGetItem", table.LeftOver())
+    assert settled(order_id, payment)["status"] == "paid"
 
 
 @pytest.mark.parametrize("flag", ["refunded", "disputed"])
