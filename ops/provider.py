@@ -1,8 +1,10 @@
 """Pocketsflow's API as a person's tools ask it; what it refuses is said in a sentence."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -14,6 +16,8 @@ from ops.stack import Stack
 SECONDS = 10.0
 """Of one request, to the last byte."""
 MAX_PAGES = 1_000
+_WIDENED = timedelta(days=1)
+"""No source says in which zone a list's dates are read."""
 _TRIES = 3
 _BUSY_SECONDS = 5
 """Between two tries, where Pocketsflow does not say how long; its limit is a minute's."""
@@ -39,9 +43,14 @@ class Provider:
         found: Row | None = _said(lambda: pocketsflow.read(self._api_key, "/orders", payment_id), "the order")
         return found
 
-    def refunds(self, payment_id: str) -> list[Row]:
-        """Of one sale."""
-        return [each for each in self.rows("/refunds") if each.get("orderId") == payment_id]
+    def refunds(self, order: Row) -> list[Row]:
+        """Of one sale. Those that were made before it was are not asked for: no sale should cost a list of years."""
+        try:
+            made_at = datetime.fromisoformat(str(order.get("createdAt")))
+            query = {"startDate": (made_at - _WIDENED).isoformat()}
+        except (ValueError, OverflowError):
+            query = {}
+        return [each for each in self.rows("/refunds", query) if each.get("orderId") == order["_id"]]
 
     def refund(self, payment_id: str, amount: Decimal | None, reason: str) -> Row:
         """Sends it once: no idempotency key is known. TryAgain when nobody knows whether it happened. `amount` in major
@@ -77,13 +86,13 @@ class Provider:
         """Has Pocketsflow deliver a sample, with an order that does not exist."""
         self._ask("POST", f"/webhooks/{quote(identity, safe='')}/test")
 
-    def rows(self, path: str) -> Iterator[Row]:
+    def rows(self, path: str, query: Mapping[str, str] = MappingProxyType({})) -> Iterator[Row]:
         """Of all pages of a list, each once."""
         from payments import pocketsflow
 
         met: set[Any] = set()
         for number in range(1, MAX_PAGES + 1):
-            page = _said(lambda number=number: pocketsflow.list_page(self._api_key, path, {}, number))  # type: ignore[misc]
+            page = _said(lambda number=number: pocketsflow.list_page(self._api_key, path, query, number))  # type: ignore[misc]
             new = [row for row in page.rows if isinstance(row, dict) and row.get("_id") not in met]
             met |= {row.get("_id") for row in new}
             yield from new

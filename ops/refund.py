@@ -1,19 +1,20 @@
 """`pf refund`: money goes back to the buyer, at Pocketsflow.
 
-No idempotency key is known there, so nothing is sent twice: what was refunded is read again just before, and read once
-more when the answer was lost. The ledger hears of it by webhook or reconciliation, as of any refund.
+No idempotency key is known there, so nothing is sent twice: one is under way at a time (ops/sending.py), what was
+refunded is read again just before, and when the answer was lost no other one is sent before that shows. The ledger
+hears of it by webhook or reconciliation, as of any refund.
 """
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 import click
 
-from ops import audit, items, subject
+from ops import audit, items, sending, subject
 from ops.cli import (
     Failed,
     TryAgain,
@@ -37,11 +38,13 @@ _WIDTH = 32
 
 @dataclass(frozen=True)
 class Standing:
-    """Of a payment, in major units: what was paid, and what was given back by refund id; one that failed was not."""
+    """Of a payment, in major units: what was paid, and what was given back by refund id; one that failed was not.
+    `order` is Pocketsflow's."""
 
     paid: Decimal
     currency: str
     refunds: dict[str, Decimal]
+    order: Row
 
     @property
     def refunded(self) -> Decimal:
@@ -81,50 +84,88 @@ def refund(
         raise Failed("payments of a subscription are refunded in Pocketsflow's dashboard: its API knows no such refund")
     provider = Provider(on)
     seen = _standing(on, provider, payment, found)
+    if (earlier := _shown(on, payment, seen, now)) is not None and amount in (None, earlier[1]):
+        _tell(found, payment, seen, *earlier, status="sent before", as_json=as_json)
+        return
     wanted = _checked(amount or seen.left, seen)
     if not as_json:
         _show(on, found, payment, seen, wanted)
     many = f"{wanted} {seen.currency}"
     if not confirmed(f"Refund {many} of payment {payment.id}?", yes=yes):
         raise Failed("nothing was refunded")
-    before = _standing(on, provider, payment, found)
-    _checked(wanted, before)
-    if before.refunds != seen.refunds:
-        raise TryAgain("somebody has refunded some of it just now; look again")
-    audit.write(on, "refund", reason, now, found.about, payment=payment.id, amount=str(wanted), currency=seen.currency)
-    row = _refunded(provider, payment, wanted, reason, before)
-    status = printable(str(row.get("status", "unknown")))
-    if as_json:
-        print_json(
-            {
-                "refund": row["_id"],
-                "payment": payment.id,
-                "order_id": found.about if found.order else None,
-                "amount": str(wanted),
-                "currency": seen.currency,
-                "status": status,
-                "left": str(seen.left - wanted),
-            }
-        )
-    else:
-        tell(
-            f"Refunded {many} ({status}): {printable(str(row['_id']))}. The order shows it as soon as a webhook comes."
-        )
+    owner = sending.begin(on, payment.id, wanted, seen.refunds, datetime.now(UTC))
+    try:
+        before = _standing(on, provider, payment, found)
+        _checked(wanted, before)
+        if before.refunds != seen.refunds:
+            raise TryAgain("somebody has refunded some of it just now; look again")
+        details = {"payment": payment.id, "amount": str(wanted), "currency": seen.currency}
+        audit.write(on, "refund", reason, now, found.about, **details)
+    except BaseException:
+        sending.end(on, payment.id, owner)
+        raise
+    try:
+        row = _refunded(provider, payment, wanted, reason, before)
+    except TryAgain:
+        raise
+    except Failed:  # refused: whatever else happens from here on, nobody knows what became of it
+        sending.end(on, payment.id, owner)
+        raise
+    made = str(row["_id"])
+    sending.end(on, payment.id, owner, (made, wanted))
+    after = replace(before, refunds={**before.refunds, made: wanted})
+    _tell(found, payment, after, made, wanted, status=str(row.get("status", "unknown")), as_json=as_json)
+
+
+def _shown(stack: Stack, payment: Payment, seen: Standing, now: datetime) -> tuple[str, Decimal] | None:
+    """The refund whose answer was lost, and which shows now. Raises TryAgain where nobody knows of it yet."""
+    sent = sending.read(stack, payment.id)
+    if sent.owner is None:
+        return None
+    new = [
+        identity for identity, amount in seen.refunds.items() if identity not in sent.known and amount == sent.amount
+    ]
+    if len(new) == 1:
+        sending.end(stack, payment.id, sent.owner, (new[0], sent.amount))
+        return new[0], sent.amount
+    if now - datetime.fromisoformat(sent.at) < sending.UNKNOWN:
+        raise sending.under_way(payment.id, sent)
+    return None
+
+
+def _tell(
+    found: Subject, payment: Payment, after: Standing, identity: str, amount: Decimal, *, status: str, as_json: bool
+) -> None:
+    if not as_json:
+        told = f"Refunded {amount} {after.currency} ({printable(status)}): {printable(identity)}."
+        tell(f"{told} The order shows it as soon as a webhook comes.")
+        return
+    print_json(
+        {
+            "refund": identity,
+            "payment": payment.id,
+            "order_id": found.about if found.order else None,
+            "amount": str(amount),
+            "currency": after.currency,
+            "status": printable(status),
+            "left": str(after.left),
+        }
+    )
 
 
 def _standing(stack: Stack, provider: Provider, payment: Payment, found: Subject) -> Standing:
-    """What Pocketsflow says, and refunds that only the ledger has heard of yet. Raises Failed."""
+    """What Pocketsflow says, and refunds that only `pf` or the ledger have heard of yet. Raises Failed."""
     order = provider.order(payment.id)
     if order is None:
         raise Failed(f"Pocketsflow does not know the payment {payment.id}")
     paid, currency = order.get("grossAmount"), order.get("currency")
     if not isinstance(paid, Decimal):
         raise Failed(f"Pocketsflow does not say what was paid for {payment.id}; refund it in the dashboard")
-    rows = provider.refunds(payment.id)
+    rows = provider.refunds(order)
     failed = {row.get("_id") for row in rows if row.get("status") == _FAILED}
-    refunds = _heard_of(stack, found, payment) | _amounts(rows)
+    refunds = {**sending.read(stack, payment.id).refunds, **_heard_of(stack, found, payment), **_amounts(rows)}
     counting = {identity: each for identity, each in refunds.items() if identity not in failed}
-    return Standing(paid, printable(str(currency or "")), counting)
+    return Standing(paid, printable(str(currency or "")), counting, order)
 
 
 def _amounts(rows: Iterable[Row]) -> dict[str, Decimal]:
@@ -177,7 +218,7 @@ def _refunded(provider: Provider, payment: Payment, wanted: Decimal, reason: str
     except TryAgain as lost:
         told = lost.message
     try:
-        rows = provider.refunds(payment.id)
+        rows = provider.refunds(before.order)
     except (TryAgain, Failed):
         rows = []
     new: list[Any] = [

@@ -1,19 +1,21 @@
 """`pf refund`: money goes back once, or nobody says that it did."""
 
 import json
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from ops import audit
+from ops import audit, sending
 from ops.stack import Stack
 from tests.pf import answer, deployed, done, failed, fails, run
 from tests.world import World
 
 
 @pytest.fixture
-def stack(shop: World) -> Stack:
+def stack(shop: World, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    monkeypatch.setattr("ops.refund.datetime", shop.clock.datetime)
     return deployed()
 
 
@@ -142,15 +144,115 @@ def test_a_lost_answer_to_what_has_happened(shop: World, sale: tuple[str, str]) 
 
 
 def test_an_answer_that_is_lost_for_good(shop: World, stack: Stack, sale: tuple[str, str]) -> None:
-    """Nobody knows: 75, nothing is sent again, and the entries in the audit are there."""
+    """Nobody knows: 75, nothing is sent again, also by who tries again, and the entry in the audit is there."""
     for status in (429, 500):
         shop.answers["POST /refunds"] = lambda _, status=status: (status, {})  # type: ignore[misc]
         result = run("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
         assert result.exit_code == 75
         assert "nobody knows whether 10.00 usd" in result.stderr
         assert "look there before you try again" in result.stderr
+        del shop.answers["POST /refunds"]
+        code, line = failed("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes", "--json")
+        assert (code, "nobody knows yet whether it happened" in line, stack.who() in line) == (75, True, True)
+        shop.clock.passes(hours=2)
     assert shop.requests.count("POST /refunds") == 2
     assert len(audit.of(stack, sale[0])) == 2
+    assert done("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")["left"] == "39.00"
+
+
+def test_a_lost_refund_that_the_list_shows_later_is_not_sent_again(shop: World, sale: tuple[str, str]) -> None:
+    """Who tries again, as 75 says, is answered with the one that there is; another amount is another refund."""
+
+    def losing() -> None:
+        if shop.requests[-1] == "POST /refunds":
+            shop.account.set_faults({"http_status": 500, "http_times": 1})
+
+    words = ("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
+    shop.on_request = losing
+    shop.answers["GET /refunds"] = lambda _: (200, [])
+    assert [run(*words).exit_code for _ in range(3)] == [75, 75, 75]
+    del shop.answers["GET /refunds"]
+    [made] = shop.account.refunds
+    told = done(*words)
+    assert (told["refund"], told["amount"], told["left"], amounts(shop)) == (made, "10.00", "39.00", ["10.00"])
+    shop.on_request = lambda: None
+    assert done("refund", sale[0], "--amount", "9.00", "--reason", "x", "--yes")["left"] == "30.00"
+
+
+def test_two_persons_at_once(shop: World, stack: Stack, sale: tuple[str, str]) -> None:
+    """One sends it; the other one is told so, though no list shows it yet."""
+    words = ("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
+    others: list[Any] = []
+
+    def meanwhile() -> None:
+        if shop.requests[-1] == "POST /refunds" and not others:
+            others.append(None)
+            others[0] = run(*words)
+
+    shop.on_request = meanwhile
+    shop.answers["GET /refunds"] = lambda _: (200, [])
+    done(*words)
+    [other] = others
+    assert (other.exit_code, "nobody knows yet whether it happened" in other.stderr) == (75, True)
+    assert amounts(shop) == ["10.00"]
+    assert done(*words)["left"] == "29.00", "what pf has sent counts, though no list shows it"
+    assert failed(*words[:2], "--amount", "29.01", *words[4:])[1] == "29.01 is more than is left: 29.00 usd"
+
+
+def test_both_have_read_what_is_left(shop: World, sale: tuple[str, str]) -> None:
+    """And the second one begins when the first is done: what was sent in between is seen, whatever the list says."""
+    words = ("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
+    begin = sending.begin
+    shop.answers["GET /refunds"] = lambda _: (200, [])
+
+    def late(*about: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sending, "begin", begin)
+            done(*words)
+        return begin(*about)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sending, "begin", late)
+        assert run(*words).exit_code == 75
+    assert amounts(shop) == ["10.00"]
+
+
+def test_what_was_not_sent_holds_nobody_up(
+    shop: World, stack: Stack, sale: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what Pocketsflow refused, nor what could not be audited."""
+    words = ("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
+    with monkeypatch.context() as patch:
+        fails(patch, "TransactWriteItems", answer("AccessDeniedException"))
+        assert run(*words).exit_code == 1
+    shop.answers["POST /refunds"] = lambda _: (400, {"message": "no"})
+    assert run(*words).exit_code == 1
+    del shop.answers["POST /refunds"]
+    assert done(*words)["left"] == "39.00"
+
+
+def test_money_that_went_back_is_said_though_the_ledger_fails_then(
+    shop: World, sale: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who is told of a failure refunds again."""
+    words = ("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
+    post = shop.account.refund
+
+    def refunding(*about: Any) -> Any:
+        fails(monkeypatch, "UpdateItem", answer("InternalServerError", 500))
+        return post(*about)
+
+    monkeypatch.setattr(shop.account, "refund", refunding)
+    assert done(*words)["left"] == "39.00"
+
+
+def test_the_refunds_of_years_are_not_listed(shop: World, sale: tuple[str, str]) -> None:
+    """A payment has none from before it was made."""
+    asked: list[dict[str, str]] = []
+    shop.answers["GET /refunds"] = lambda query: asked.append(query) or (200, [])  # type: ignore[func-returns-value]
+    done("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes")
+    made_at = datetime.fromisoformat(str(shop.account.orders[sale[1]]["createdAt"]))
+    assert [datetime.fromisoformat(query["startDate"]) for query in asked] == [made_at - timedelta(days=1)] * 2
 
 
 def test_what_pocketsflow_refuses(shop: World, sale: tuple[str, str]) -> None:
