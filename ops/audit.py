@@ -2,10 +2,13 @@
 
 audit#<day>        entries of a day, in UTC
 audit#<about>      the same ones, of one order or payment
-audit#…+1          what goes on after MOST of them, and so on
+
+An item holds so many that it stays below DynamoDB's 400 kB, and is cheap to write; the next ones lie in `audit#…#2`.
 """
 
 import itertools
+import random
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,15 +16,16 @@ from typing import Any
 import click
 
 from ops import items
-from ops.cli import json_option, print_lines, since_option, table, tell
+from ops.cli import TryAgain, json_option, print_lines, since_option, table, tell
 from ops.people import hidden
 from ops.stack import Stack
 
-MOST = 150
-"""Of one item, which with the longest reasons then has 390 of the 400 kB that it may have."""
-
 Entry = dict[str, Any]
 """`at`, `who` (ARN), `action`, `reason`, perhaps `about`, and what the action has besides: text, nothing personal."""
+
+MAX_ENTRIES = 100
+"""Of an item: a reason has 2 kB at most."""
+TRIES = 8
 
 
 def write(stack: Stack, action: str, reason: str, now: datetime, about: str | None = None, **details: str) -> None:
@@ -31,51 +35,55 @@ def write(stack: Stack, action: str, reason: str, now: datetime, about: str | No
     if about is not None:
         entry["about"] = about
     value = {"M": {name: {"S": text} for name, text in entry.items()}}
-    parts = dict.fromkeys([at[:10], *([about] if about is not None else [])], 0)
+    subjects = [at[:10], *([about] if about is not None else [])]
     dynamodb = stack.client("dynamodb")
-    while True:
+    for number in range(TRIES):
+        time.sleep(random.uniform(0.05, 0.2) * number)  # noqa: S311  # others write of the same day at this moment
         try:
-            dynamodb.transact_write_items(
-                TransactItems=[
-                    {
-                        "Update": {
-                            "TableName": stack.table,
-                            "Key": {"pk": {"S": _pk(subject, part)}},
-                            "UpdateExpression": "SET entries = list_append(if_not_exists(entries, :none), :entry)",
-                            "ConditionExpression": "attribute_not_exists(entries) OR size(entries) < :most",
-                            "ExpressionAttributeValues": {
-                                ":none": {"L": []},
-                                ":entry": {"L": [value]},
-                                ":most": {"N": str(MOST)},
-                            },
-                        }
-                    }
-                    for subject, part in parts.items()
-                ]
-            )
+            dynamodb.transact_write_items(TransactItems=[_append(stack, subject, value) for subject in subjects])
         except dynamodb.exceptions.TransactionCanceledException as cancelled:
-            codes = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
-            if "ConditionalCheckFailed" not in codes:
+            codes = {reason.get("Code") for reason in cancelled.response.get("CancellationReasons", [])}
+            if not codes & {"ConditionalCheckFailed", "TransactionConflict"}:
                 raise
-            is_full = (code == "ConditionalCheckFailed" for code in codes)
-            parts = {subject: parts[subject] + full for subject, full in zip(parts, is_full, strict=True)}
         else:
             return
+    raise TryAgain("too many others write into the audit at this moment; nothing was done: try again")
+
+
+def _append(stack: Stack, subject: str, value: Any) -> dict[str, Any]:
+    """To the last page, while nobody else has filled it."""
+    number = sum(1 for page in _pages(stack, subject) if len(page) >= MAX_ENTRIES) + 1
+    return {
+        "Update": {
+            "TableName": stack.table,
+            "Key": {"pk": {"S": _pk(subject, number)}},
+            "UpdateExpression": "SET entries = list_append(if_not_exists(entries, :none), :entry)",
+            "ConditionExpression": "attribute_not_exists(entries) OR size(entries) < :most",
+            "ExpressionAttributeValues": {
+                ":none": {"L": []},
+                ":entry": {"L": [value]},
+                ":most": {"N": str(MAX_ENTRIES)},
+            },
+        }
+    }
+
+
+def _pages(stack: Stack, subject: str) -> Iterator[list[Entry]]:
+    """All but the last are full."""
+    for number in itertools.count(1):
+        page = (items.get(stack, _pk(subject, number)) or {}).get("entries", [])
+        yield page
+        if len(page) < MAX_ENTRIES:
+            return
+
+
+def _pk(subject: str, number: int) -> str:
+    return f"audit#{subject}" if number == 1 else f"audit#{subject}#{number}"
 
 
 def of(stack: Stack, about: str) -> list[Entry]:
     """Of an order or a payment, oldest first."""
-    found: list[Entry] = []
-    for part in itertools.count():
-        entries = (items.get(stack, _pk(about, part)) or {}).get("entries", [])
-        found += entries
-        if len(entries) < MOST:
-            break
-    return found
-
-
-def _pk(subject: str, part: int) -> str:
-    return f"audit#{subject}+{part}" if part else f"audit#{subject}"
+    return [entry for page in _pages(stack, about) for entry in page]
 
 
 def between(stack: Stack, since: datetime, until: datetime) -> Iterator[Entry]:

@@ -1,5 +1,6 @@
 """What all commands of `pf` rest on: the stack, reading the ledger, the audit, and words on a terminal."""
 
+import json
 import os
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError, NoRegionError
 
 from ops import audit, cli, items
-from ops.cli import Failed
+from ops.cli import Failed, TryAgain
 from ops.stack import Stack, Unfit, configured_name, find, sandbox
 from tests.conftest import Aws
 from tests.pf import answer, deployed, fails
@@ -128,6 +129,39 @@ def test_the_audit_is_by_day_and_by_what_it_is_about(stack: Stack) -> None:
     assert (second["about"], second["payment"], second["at"][:10]) == ("ord_1", "6b", "2026-11-28")
     assert audit.of(stack, "ord_1") == [second]
     assert list(audit.between(stack, NOW + timedelta(minutes=1), NOW + timedelta(hours=1))) == [second]
+
+
+def test_a_day_with_thousands_of_entries(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No item grows until DynamoDB takes no more of it, and all are listed in their order."""
+    monkeypatch.setattr(audit, "MAX_ENTRIES", 3)
+    for number in range(8):
+        audit.write(stack, "resolve", str(number), NOW, about=f"sale{number % 2}")
+    assert [entry["reason"] for entry in audit.between(stack, NOW, NOW)] == list("01234567")
+    assert [entry["reason"] for entry in audit.of(stack, "sale1")] == list("1357")
+    pages = [len(item["entries"]) for item in items.scan(stack, (f"audit#{NOW:%Y}",))]
+    assert sorted(pages) == [2, 3, 3]
+
+
+def test_a_full_item_is_below_what_dynamodb_takes(stack: Stack) -> None:
+    """Of the longest reasons, and with room for whoever has a long name."""
+    audit.write(stack, "refund", "\N{CLINKING BEER MUGS}" * 500, NOW, payment="6b042b389531985d5d9dc9f8")
+    [item] = items.scan(stack, ("audit#",))
+    assert len(json.dumps(item, ensure_ascii=False).encode()) * audit.MAX_ENTRIES < 300_000
+
+
+def test_two_persons_write_into_the_audit_at_once(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DynamoDB cancels one of two transactions on an item: that one comes again, and at last says so."""
+    monkeypatch.setattr(audit.time, "sleep", lambda _: None)
+    conflict = answer("TransactionCanceledException", operation="TransactWriteItems")
+    conflict.response["CancellationReasons"] = [{"Code": "TransactionConflict"}, {"Code": "None"}]  # type: ignore[typeddict-unknown-key]
+    error = stack.client("dynamodb").exceptions.TransactionCanceledException(conflict.response, "TransactWriteItems")
+    with monkeypatch.context() as patch:
+        fails(patch, "TransactWriteItems", error, times=3)
+        audit.write(stack, "settle", "x", NOW)
+    assert len(list(audit.between(stack, NOW, NOW))) == 1
+    fails(monkeypatch, "TransactWriteItems", error)
+    with pytest.raises(TryAgain, match="nothing was done: try again"):
+        audit.write(stack, "settle", "x", NOW)
 
 
 def test_what_cannot_be_audited_is_not_begun(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
