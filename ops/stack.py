@@ -25,6 +25,7 @@ _PATIENCE = Config(connect_timeout=3, read_timeout=5, retries={"mode": "standard
 """A person waits; somebody's script does, too."""
 _PATIENCE_FOR_FUNCTIONS = Config(connect_timeout=3, read_timeout=910, retries={"total_max_attempts": 1})
 """A function may run for a quarter of an hour, and is invoked once."""
+_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
 
 
 _one_at_a_time = Lock()
@@ -84,10 +85,19 @@ class Stack:
 
     def enter(self) -> None:
         """From now on the code of functions/ can be imported: it reads its environment when it is, so never before."""
+        for name in self._misleading():
+            os.environ.pop(name, None)
         os.environ.update(self._environment())
         imported = sys.modules.get("payments.table")
         if imported is not None and self.table != imported.TABLE:
             raise RuntimeError(f"the functions' code is at work on {imported.TABLE}, not on {self.table}")
+
+    def _misleading(self) -> tuple[str, ...]:
+        """What would have the functions' code take other credentials than this session's: it knows no --profile, and
+        for it keys of the environment come first."""
+        held = self.session.get_credentials() if self.url is None else None
+        profile = ("AWS_PROFILE", "AWS_DEFAULT_PROFILE") if self.session.profile_name == "default" else ()
+        return profile + (() if held is None or held.method == "env" else _KEYS)
 
     def _environment(self) -> dict[str, str]:
         where = {"AWS_REGION": self.session.region_name, "AWS_DEFAULT_REGION": self.session.region_name}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 import click
 import pytest
 from botocore.exceptions import ClientError, NoRegionError
@@ -129,6 +130,27 @@ def test_the_audit_is_by_day_and_by_what_it_is_about(stack: Stack) -> None:
     assert (second["about"], second["payment"], second["at"][:10]) == ("ord_1", "6b", "2026-11-28")
     assert audit.of(stack, "ord_1") == [second]
     assert list(audit.between(stack, NOW + timedelta(minutes=1), NOW + timedelta(hours=1))) == [second]
+
+
+def test_the_functions_code_acts_for_the_profile_that_was_named(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever keys, or profile, the environment has: who acts is who the audit says, and in the same account."""
+    config = tmp_path / "credentials"
+    keys = "aws_access_key_id = {0}\naws_secret_access_key = {0}\n"
+    config.write_text("[default]\n" + keys.format("D") + "[prod]\n" + keys.format("P"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(config))
+    monkeypatch.setenv("AWS_PROFILE", "prod")  # so that it is gone again afterwards
+    for profile, environment, key in (("prod", None, "P"), ("default", "prod", "D"), (None, None, "E")):
+        monkeypatch.delenv("AWS_PROFILE", raising=False)
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "E")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "E")
+        if environment:
+            monkeypatch.setenv("AWS_PROFILE", environment)
+        here = Stack("x", stack.parameters, stack.outputs, boto3.Session(profile_name=profile, region_name="eu-west-1"))
+        here.enter()
+        found = botocore.session.get_session().get_credentials()
+        assert (found.access_key, here.session.get_credentials().access_key) == (key, key)
 
 
 def test_a_day_with_thousands_of_entries(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
