@@ -18,6 +18,7 @@ from ops.cli import (
     confirmed,
     json_option,
     print_json,
+    printable,
     progress,
     reason_option,
     since_option,
@@ -255,12 +256,18 @@ def _hand_over_all(stack: Stack, now: datetime, reason: str, *, dry_run: bool, y
 
 def _hand_over(stack: Stack, s3: Any, bucket: str, key: str) -> bool:
     """Whether the relay has published all of a batch, which is deleted then. It is moved away before: a record that
-    is put aside once more comes to lie where it lay."""
+    is put aside once more comes to lie where it lay. One that the relay cannot take holds up no other one, and one that
+    somebody else has in hand is his."""
     away = key if key.startswith(HANDED_OVER) else f"{HANDED_OVER}{key}"
     back = away.removeprefix(HANDED_OVER)
-    if away != key:
-        _move(s3, bucket, key, away)
-    stored = s3.get_object(Bucket=bucket, Key=away)["Body"].read()
+    try:
+        if away != key:
+            _move(s3, bucket, key, away)
+        stored = s3.get_object(Bucket=bucket, Key=away)["Body"].read()
+    except ClientError as error:
+        if error.response["Error"].get("Code") != "NoSuchKey":
+            raise
+        return not _lies(s3, bucket, back)
     is_done = False
     try:
         payload = json.loads(stored)["payload"]
@@ -269,6 +276,8 @@ def _hand_over(stack: Stack, s3: Any, bucket: str, key: str) -> bool:
     try:
         if isinstance(payload, str):
             is_done = functions.invoke(stack, "RelayFunctionName", payload.encode()) == {"batchItemFailures": []}
+    except Failed as failure:
+        tell(printable(f"{back}: {failure.message}"))
     finally:
         if not is_done:
             _move(s3, bucket, away, back)

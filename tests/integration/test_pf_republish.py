@@ -343,6 +343,35 @@ def test_a_crash_in_between_loses_nothing(shop: World, kept: list[str], monkeypa
     assert keys(shop) == ["replayed/0.json"]
 
 
+def test_one_batch_that_the_relay_breaks_on_holds_up_no_other(
+    shop: World, stack: Stack, kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first in the bucket is the first of every run: what lies behind it would lie there for ever."""
+    s3 = shop.stack.s3
+    s3.put_object(Bucket=shop.stack.bucket, Key="aws/a", Body=json.dumps({"payload": "{}"}).encode())
+    result = run("republish", "--unpublished", "--yes", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["published"]) == (1, 2)
+    assert "aws/a: RelayFunction failed (KeyError)" in result.stderr
+    assert keys(shop) == ["aws/a", "replayed/0.json"]
+
+
+def test_two_persons_hand_over_at_once(shop: World, kept: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes second finds what the first one has done, and nothing is lost."""
+    hand_over = ops.republish._hand_over
+    ran: list[Any] = []
+
+    def meanwhile(*about: Any) -> bool:
+        if not ran:
+            ran.append(None)
+            ran[0] = done("republish", "--unpublished", "--yes")
+        return hand_over(*about)
+
+    monkeypatch.setattr(ops.republish, "_hand_over", meanwhile)
+    assert done("republish", "--unpublished", "--yes") == {"batches": 2, "published": 2, "failed": 0}
+    assert [shop.types(order_id) for order_id in kept] == [["order.paid"]] * 2
+    assert keys(shop) == ["replayed/0.json"]
+
+
 def test_what_is_not_of_the_relay_stays(shop: World, stack: Stack) -> None:
     """Nobody knows what it is."""
     shop.stack.s3.put_object(Bucket=shop.stack.bucket, Key="notes.txt", Body=b"mine")
