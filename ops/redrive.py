@@ -29,6 +29,8 @@ from ops.stack import Stack
 
 MOST_LOOKED_AT = 200
 PAUSE_SECONDS = 1.0
+MOST_LOOKS = 30
+"""For a task of SQS that has begun and is not listed."""
 
 
 @click.command()
@@ -89,17 +91,28 @@ def _move(stack: Stack, dead: Queue, many: int, advance: Callable[[int], None], 
 
 
 def _move_by_task(stack: Stack, advance: Callable[[int], None]) -> int:
-    """How many were moved. Raises Failed when the task ends before its time."""
+    """How many were moved. Raises Failed when the task ends before its time, and TryAgain when SQS tells of none."""
     sqs, source = stack.client("sqs"), stack.output("ParkedTooLongArn")
+
+    def latest() -> dict[str, Any]:
+        return next(iter(sqs.list_message_move_tasks(SourceArn=source, MaxResults=1).get("Results", [])), {})
+
+    before = latest().get("StartedTimestamp")
     try:
         sqs.start_message_move_task(SourceArn=source)
     except ClientError as error:
         if not error.response["Error"].get("Code", "").endswith("UnsupportedOperation"):
             raise
         raise TryAgain("SQS moves none; if somebody has them moved already, look again when that is over") from None
-    moved = 0
+    moved = looks = 0
     while True:
-        [task] = sqs.list_message_move_tasks(SourceArn=source, MaxResults=1)["Results"]
+        task = latest()
+        if task.get("StartedTimestamp") == before:  # the list is late, and the one before would pass for this one
+            looks += 1
+            if looks == MOST_LOOKS:
+                raise TryAgain("SQS has begun to move them and does not tell how far it is; look again in a minute")
+            time.sleep(PAUSE_SECONDS)
+            continue
         advance(task.get("ApproximateNumberOfMessagesMoved", 0) - moved)
         moved = task.get("ApproximateNumberOfMessagesMoved", 0)
         if task["Status"] == "COMPLETED":

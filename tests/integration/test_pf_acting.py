@@ -293,12 +293,13 @@ def test_a_copy_is_sent_before_the_other_is_deleted(
 def test_sqs_moves_them_where_it_can(
     shop: World, stack: Stack, dead: list[str], monkeypatch: pytest.MonkeyPatch, webhooks: None
 ) -> None:
-    """By its own task, which is followed to its end; one that fails is said."""
+    """By its own task, which is followed to its end, though the list of tasks is late and has an earlier one first; one
+    that fails is said."""
     monkeypatch.setattr(Stack, "is_sandbox", property(lambda _: False))
     call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
-    tasks = [{"Status": "RUNNING", "ApproximateNumberOfMessagesMoved": 1},
-             {"Status": "COMPLETED", "ApproximateNumberOfMessagesMoved": 3},
-             {"Status": "FAILED", "ApproximateNumberOfMessagesMoved": 1}]  # fmt: skip
+    old = {"Status": "COMPLETED", "ApproximateNumberOfMessagesMoved": 70, "StartedTimestamp": 1}
+    running = {"Status": "RUNNING", "ApproximateNumberOfMessagesMoved": 1, "StartedTimestamp": 2}
+    told = [[old], [old], [running], [{**running, "Status": "COMPLETED", "ApproximateNumberOfMessagesMoved": 3}]]
     started: list[Any] = []
 
     def calling(self: Any, name: str, arguments: Any) -> Any:
@@ -306,14 +307,18 @@ def test_sqs_moves_them_where_it_can(
             started.append(arguments)
             return {"TaskHandle": "x"}
         if name == "ListMessageMoveTasks":
-            return {"Results": [tasks.pop(0)]}
+            return {"Results": told.pop(0) if len(told) > 1 else told[0]}
         return call(self, name, arguments)
 
     monkeypatch.setattr(botocore.client.BaseClient, "_make_api_call", calling)
     assert done("redrive", "ParkedTooLong", "--yes")["moved"] == 3
     assert started == [{"SourceArn": stack.outputs["ParkedTooLongArn"]}]
+    told[:] = [[], [], [{**running, "Status": "FAILED"}]]
     result = run("redrive", "ParkedTooLong", "--yes")
     assert (result.exit_code, "ended as failed after 1 webhooks" in result.stderr) == (1, True)
+    told[:] = [[old]]
+    result = run("redrive", "ParkedTooLong", "--yes")
+    assert (result.exit_code, "does not tell how far it is" in result.stderr) == (75, True)
 
 
 def test_somebody_moves_them_already(
@@ -321,6 +326,12 @@ def test_somebody_moves_them_already(
 ) -> None:
     """Then nobody else does."""
     monkeypatch.setattr(Stack, "is_sandbox", property(lambda _: False))
+    call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        botocore.client.BaseClient,
+        "_make_api_call",
+        lambda *about: {"Results": []} if about[1] == "ListMessageMoveTasks" else call(*about),
+    )
     fails(monkeypatch, "StartMessageMoveTask", answer("AWS.SimpleQueueService.UnsupportedOperation"))
     result = run("redrive", "ParkedTooLong", "--yes")
     assert (result.exit_code, "if somebody has them moved already" in result.stderr) == (75, True)
