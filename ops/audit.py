@@ -38,7 +38,8 @@ def write(stack: Stack, action: str, reason: str, now: datetime, about: str | No
     subjects = [at[:10], *([about] if about is not None else [])]
     dynamodb = stack.client("dynamodb")
     for number in range(TRIES):
-        time.sleep(random.uniform(0.05, 0.2) * number)  # noqa: S311  # others write of the same day at this moment
+        if number:  # others write of the same day at this moment
+            time.sleep(random.uniform(0.05, 0.2) * number)  # noqa: S311
         try:
             dynamodb.transact_write_items(TransactItems=[_append(stack, subject, value) for subject in subjects])
         except dynamodb.exceptions.TransactionCanceledException as cancelled:

@@ -141,7 +141,8 @@ def _told(row: Row) -> tuple[Entry, str]:
         return {}, "has no price that a catalogue can have"
     if not isinstance(currency, str) or not _CURRENCY.fullmatch(currency.lower()):
         return {}, "has no currency"
-    return {"name": name[:MAX_NAME], "price": text, "currency": currency.lower()}, ""
+    whole = name.encode("utf-8", "replace").decode()  # half a character has no place in a file
+    return {"name": whole[:MAX_NAME], "price": text, "currency": currency.lower()}, ""
 
 
 def _is_sold(row: Row) -> bool:
@@ -193,18 +194,17 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     """All of it or nothing, and nothing that the functions would not take. Raises Failed."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", dir=path.parent, prefix=".catalogue", encoding="utf-8", delete=False
-        ) as new:
-            new.write(text)
-        try:
-            load(Path(new.name))
-            os.chmod(new.name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
-            os.replace(new.name, path)
-        except BaseException:
-            os.unlink(new.name)
-            raise
-    except Invalid as invalid:
-        raise Failed(f"what Pocketsflow has makes no catalogue: {invalid}") from None
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".catalogue", delete=False) as new:
+            try:
+                new.write(text.encode())
+                new.close()
+                load(Path(new.name))
+                os.chmod(new.name, path.stat().st_mode & 0o777 if path.exists() else 0o644)
+                os.replace(new.name, path)
+            except BaseException:
+                os.unlink(new.name)
+                raise
+    except (Invalid, UnicodeEncodeError) as wrong:
+        raise Failed(f"what Pocketsflow has makes no catalogue: {wrong}") from None
     except OSError as error:
         raise Failed(f"{path} cannot be written: {error.strerror}") from None

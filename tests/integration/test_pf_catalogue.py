@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from ops.catalogue import pull_into
+from ops.catalogue import _write, pull_into
+from ops.cli import Failed
 from ops.stack import Stack
 from payments import catalogue
 from sandbox.template import ROOT
@@ -55,6 +56,22 @@ def test_products_become_a_catalogue(shop: World, stack: Stack, path: Path) -> N
     }  # fmt: skip
     assert path.read_text() == written
     assert [each.name for each in path.parent.iterdir()] == ["catalogue.json"]
+
+
+def test_half_a_character_in_a_name(shop: World, stack: Stack, path: Path) -> None:
+    """Is JSON that can be read, and none that a file can have: the rest of the name is kept."""
+    row = {"_id": "65a1b2c3d4e5f6a7b8c9d0e4", "name": "Half \ud83d", "price": 5, "currency": "usd"}
+    shop.answers["GET /products"] = lambda _: (200, [row])
+    assert done("catalogue", "pull", "--file", str(path), "--yes")["added"]["half"]["name"] == "Half ?"
+
+
+def test_what_cannot_be_written_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither another catalogue, nor a part of one beside it."""
+    before = path.read_text()
+    for entry in ({"name": "\ud83d"}, {"name": ""}):
+        with pytest.raises(Failed, match="makes no catalogue"):
+            _write(path, {"products": {"course": {**PRODUCTS["course"], **entry}}})
+    assert (path.read_text(), [each.name for each in path.parent.iterdir()]) == (before, ["catalogue.json"])
 
 
 def test_the_difference_is_shown_and_no_writes_nothing(shop: World, stack: Stack, path: Path) -> None:
