@@ -47,7 +47,7 @@ class Provider:
         """Of one sale. Those that were made before it was are not asked for: no sale should cost a list of years."""
         try:
             made_at = datetime.fromisoformat(str(order.get("createdAt")))
-            query = {"startDate": (made_at - _WIDENED).isoformat()}
+            query = {"startDate": (made_at - _WIDENED).isoformat().replace("+00:00", "Z")}
         except (ValueError, OverflowError):
             query = {}
         return [each for each in self.rows("/refunds", query) if each.get("orderId") == order["_id"]]

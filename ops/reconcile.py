@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
+from botocore.exceptions import BotoCoreError, ClientError
 
 from ops import audit, functions
 from ops.cli import (
@@ -18,6 +19,7 @@ from ops.cli import (
     print_json,
     progress,
     reason_option,
+    said,
     since_option,
     table,
     tell,
@@ -92,9 +94,17 @@ def _run(stack: Stack, event: dict[str, Any], end: float) -> dict[str, Any]:
     """Invokes the function, and again while its walk is not done. What was found in all."""
     counts: Counter[str] = Counter()
     requests = runs = 0
+    last: dict[str, Any] = {}
     with progress("requests to Pocketsflow") as advance:
         while True:
-            answer = functions.invoke(stack, "ReconcileFunctionName", json.dumps(event).encode())
+            try:
+                answer = functions.invoke(stack, "ReconcileFunctionName", json.dumps(event).encode())
+            except (BotoCoreError, ClientError, Failed) as error:
+                if not runs:
+                    raise
+                tell((error if isinstance(error, Failed) else said(error)).message)
+                last = {**last, "outcome": "partial"}
+                break
             if answer["outcome"] == "already_running" and runs and time.monotonic() < end:
                 time.sleep(PAUSE_SECONDS)  # the schedule's own run goes on with the same walk
                 continue

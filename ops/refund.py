@@ -82,6 +82,8 @@ def refund(
     payment = subject.the_payment(on, found)
     if payment.name.startswith(("sub#", "renewal#")):
         raise Failed("payments of a subscription are refunded in Pocketsflow's dashboard: its API knows no such refund")
+    if subject.role(on, found.order, payment) == subject.ELSEWHERE:
+        raise Failed(f"the payment {payment.id} belongs to another order, whose money it is; name the payment itself")
     provider = Provider(on)
     seen = _standing(on, provider, payment, found)
     if (earlier := _shown(on, payment, seen, now)) is not None and amount in (None, earlier[1]):
@@ -182,7 +184,9 @@ def _heard_of(stack: Stack, found: Subject, payment: Payment) -> dict[str, Decim
     """By webhook: with the order, or still beside the payment."""
     from payments import ledger, orders
 
-    told = {**(items.get(stack, f"sale#{payment.id}") or {}), **(found.order or {})}
+    told = items.get(stack, f"sale#{payment.id}") or {}
+    if found.order is not None:
+        told |= items.get(stack, found.order["pk"]) or {}
     return orders.refunds(ledger.facts_of(told), payment.id)
 
 
@@ -205,7 +209,7 @@ def _show(stack: Stack, found: Subject, payment: Payment, seen: Standing, wanted
         ("to refund", f"{wanted} {seen.currency}"),
     ]
     for name, value in rows:
-        click.echo(f"{name:<{_WIDTH}}  {value}")
+        click.echo(printable(f"{name:<{_WIDTH}}  {value}"))
 
 
 def _refunded(provider: Provider, payment: Payment, wanted: Decimal, reason: str, before: Standing) -> Row:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ops import audit, items, subject
-from ops.cli import Failed, json_option, print_json, reason_option, tell
+from ops.cli import Failed, json_option, print_json, printable, reason_option, tell
 from ops.stack import Stack
 from ops.subject import Payment
 
@@ -74,7 +74,7 @@ def _write(stack: Stack, payment: Payment, name: str, held: dict[str, str] | Non
 
 
 def _resolved(payment: Payment, held: Any) -> str:
-    return f"The payment {payment.id} is resolved since {held['at']} by {held['who']}: {held['why']}"
+    return printable(f"The payment {payment.id} is resolved since {held['at']} by {held['who']}: {held['why']}")
 
 
 def _text(now: datetime) -> str:

@@ -8,6 +8,8 @@ from ops.cli import Failed, printable
 from ops.items import Item
 from ops.stack import Stack
 
+ELSEWHERE = "of another order"
+"""What a payment is to an order that does not have it."""
 _PAYMENTS = ("pay#", "sub#", "renewal#")
 
 
@@ -89,7 +91,7 @@ def role(stack: Stack, order: Item | None, payment: Payment) -> str:
         return "of no order"
     item, facts = ledger.item_of(order), ledger.facts_of(order)
     if orders.is_void(facts, payment.name):
-        return "of another order"
+        return ELSEWHERE
     if payment.name == orders.winner(item, facts, [each.name for each in payments(order)]):
         return "settles it"
     return "second payment" if orders.fits(item, payment.fact) else "mismatched"

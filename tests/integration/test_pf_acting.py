@@ -398,6 +398,31 @@ def test_from_a_moment_on_in_as_many_runs_as_it_takes(shop: World, stack: Stack,
     ]  # fmt: skip
 
 
+def test_what_was_found_is_told_though_a_later_run_fails(
+    shop: World, stack: Stack, lambdas: Lambdas, today: None
+) -> None:
+    """As JSON, with the reason beside it: 75, and the schedule goes on."""
+    first = {
+        "outcome": "done",
+        "found": {"settled": 2},
+        "requests": 9,
+        "unfinished": ["orders.since"],
+        "dry_run": False,
+    }
+
+    def answering(_event: Any) -> Any:
+        if len(lambdas.invoked) > 1:
+            raise answer("ExpiredTokenException", 403)
+        return first
+
+    lambdas.answers["ReconcileFunction"] = answering
+    result = run("reconcile", "--since", "2026-11-20", "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, told["outcome"], told["found"]) == (75, "partial", {"settled": 2})
+    assert "AWS does not take these credentials" in result.stderr
+    assert "goes on with orders.since" in result.stderr
+
+
 def test_what_is_not_done_in_time_is_said(shop: World, stack: Stack, lambdas: Lambdas, today: None) -> None:
     """With what goes on by itself."""
     lambdas.answers["ReconcileFunction"] = lambda event: {

@@ -9,6 +9,8 @@ import pytest
 
 from ops import audit, sending
 from ops.stack import Stack
+from payments import ledger
+from payments.table import value
 from tests.pf import answer, deployed, done, failed, fails, run
 from tests.world import World
 
@@ -303,3 +305,48 @@ def test_a_row_without_an_amount(shop: World, sale: tuple[str, str]) -> None:
         1, "a refund in Pocketsflow's list has no amount; refund this one in the dashboard",
     )  # fmt: skip
     assert "POST /refunds" not in json.dumps(shop.requests)
+
+
+def test_the_money_of_another_order_stays_where_it_is(shop: World, stack: Stack, sale: tuple[str, str]) -> None:
+    """An order that was given a payment of another one has none to give back."""
+    order_id, _ = shop.checkout()
+    fact = ledger.read(sale[0])
+    assert fact is not None
+    given = {**fact[f"pay#{sale[1]}"]}
+    shop.stack.dynamodb.update_item(
+        TableName=shop.stack.table, Key={"pk": {"S": f"order#{order_id}"}},
+        UpdateExpression="SET #pay = :fact, payments = :names, #void = :void",
+        ExpressionAttributeNames={"#pay": f"pay#{sale[1]}", "#void": f"void#{sale[1]}"},
+        ExpressionAttributeValues={
+            ":fact": value(given), ":names": value([f"pay#{sale[1]}"]),
+            ":void": value({"kind": "void", "payment_id": sale[1], "at": given["at"]}),
+        },
+    )  # fmt: skip
+    code, line = failed("refund", order_id, "--reason", "x", "--yes")
+    assert (code, "belongs to another order, whose money it is" in line) == (1, True)
+    assert amounts(shop) == []
+    assert done("refund", sale[1], "--reason", "x", "--yes")["order_id"] == sale[0]
+
+
+def test_a_refund_that_is_heard_of_while_one_reads(shop: World, sale: tuple[str, str]) -> None:
+    """In the ledger, though no list shows it yet."""
+    shop.answers["GET /refunds"] = lambda _: (200, [])
+
+    def meanwhile() -> None:
+        if shop.requests.count("GET /refunds") == 2 and not shop.account.refunds:
+            shop.account.refund(sale[1], Decimal("5.00"), "x")
+            shop.deliver()
+
+    shop.on_request = meanwhile
+    words = ("refund", sale[0], "--amount", "10.00", "--reason", "x", "--yes", "--json")
+    assert run(*words).exit_code == 75
+    assert "POST /refunds" not in shop.requests
+
+
+def test_what_a_list_has_for_ids_commands_no_terminal(shop: World, sale: tuple[str, str]) -> None:
+    """It is shown, and nothing more."""
+    row = {"_id": "r\x1b[2J\n", "orderId": sale[1], "status": "completed", "amount": 1}
+    shop.answers["GET /refunds"] = lambda _: (200, [row])
+    result = run("refund", sale[0], "--reason", "x", answering="n\n")
+    assert "r\N{REPLACEMENT CHARACTER}[2J" in result.stdout
+    assert "\x1b" not in result.output
