@@ -124,11 +124,25 @@ def _settle(order_id: str, fact: "Payment", now: datetime) -> None:
     order = ledger.read(order_id)
     if order is None or held not in order:
         raise TryAgain("the payment is not in the order yet; run the same command again")
+    if not _link(order_id, order, held, now):
+        ledger.disown(order_id, order[held], now)
+        raise Failed("the payment was made another order's at this moment; see `pf order` with its id")
     facts, payments = ledger.facts_of(order), order["payments"]
     if orders.winner(ledger.item_of(order), facts, payments) not in (held, None):
         raise Failed("meanwhile another payment has settled the order; see `pf order`")
-    if not orders.fits(ledger.item_of(order), order[held]) and not ledger.accept(order_id, held, len(payments), now):
+    if orders.fits(ledger.item_of(order), order[held]) or ledger.accept(order_id, held, len(payments), now):
+        return
+    if (ledger.read(order_id) or {}).get("accepted", {}).get("payment") != held:  # else it was this call's, sent twice
         raise TryAgain("the order changes at this moment; look at it with `pf order`, and run the same command again")
+
+
+def _link(order_id: str, order: dict[str, Any], name: str, now: datetime) -> bool:
+    """Makes the payment the order's before anybody is told that it is; the relay does so again."""
+    from payments import sales, subscriptions
+
+    if order[name]["kind"] == "subscription":
+        return subscriptions.link(order_id, order[name], order, now)
+    return sales.link(order_id, order[name], now, fresh=False)
 
 
 def _what(thing: dict[str, Any]) -> str:

@@ -118,17 +118,38 @@ def test_a_payment_of_another_order_settles_none(shop: World, stack: Stack) -> N
     assert shop.status(order_id) == "pending"
 
 
-def test_two_orders_that_are_given_one_payment_at_once(shop: World, stack: Stack) -> None:
-    """The relay lets the first have it; the second is told as mismatched, and is not paid."""
+def test_two_orders_that_are_given_one_payment_at_once(
+    shop: World, stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first has it; the second is not told that it is paid, not for a moment longer than the command runs, nor by
+    an event."""
     first, _ = shop.checkout()
     second, _ = shop.checkout()
     payment = sold_elsewhere(shop)
-    settled(first, payment)
-    settled(second, payment)  # the relay has not made it the first's yet
+    write = audit.write
+
+    def meanwhile(*about: Any, **more: Any) -> None:
+        monkeypatch.setattr(audit, "write", write)
+        settled(first, payment)
+        write(*about, **more)
+
+    monkeypatch.setattr(audit, "write", meanwhile)
+    told = refused(second, payment)
+    assert told == (1, "the payment was made another order's at this moment; see `pf order` with its id")
+    assert (shop.status(first), shop.status(second)) == ("paid", "mismatched")
     shop.flow()
-    assert shop.status(first) == "paid"
-    assert shop.status(second) == "mismatched"
-    assert [each for each in shop.types(second) if each == "order.paid"] == []
+    assert (shop.status(first), shop.status(second)) == ("paid", "mismatched")
+    assert shop.types(first) == ["order.paid"]
+    assert shop.types(second) == ["payment.mismatched"]
+    assert refused(second, payment)[1].startswith("the payment belongs to another order")
+
+
+def test_a_decision_whose_answer_was_lost(shop: World, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The write that was sent again finds its own, and that is done."""
+    order_id, payment = paid_for_something_else(shop)
+    accept = ledger.accept
+    monkeypatch.setattr(ledger, "accept", lambda *about: accept(*about) and False)
+    assert settled(order_id, payment)["status"] == "paid"
 
 
 def test_a_subscription_of_no_order(shop: World, stack: Stack) -> None:
