@@ -13,7 +13,6 @@ An order is a grow-only set of facts; whether it is paid is derived from them. I
     webhook#self_test        the last one that came, so that `pf` sees that it came here
     audit#…                  what a person did by `pf` (ops/audit.py)
     refund#<their id>        what a person's refund came to, for a day (ops/sending.py)
-    refund#<their id>        what a person's refund came to, for a day (ops/sending.py)
     webhook#last             when the last verified webhook came (payments/heard.py)
 
 A fact is a top-level attribute, written once under a condition on the item itself: one request tells settled,
