@@ -493,20 +493,6 @@ def test_the_audit_is_listed(shop: World) -> None:
     assert "\x1b" not in shown
 
 
-def test_a_day_of_any_number_of_acts(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A script gives a thousand orders' money back: none is kept from being written, and all are listed."""
-    longest = 4 * 500 + 600  # bytes of a reason, and of all the rest
-    assert audit.MOST * longest < 400_000
-    monkeypatch.setattr(audit, "MOST", 3)
-    stack, now = deployed("crisis"), datetime.now(UTC)
-    acts = [str(number) for number in range(7)]
-    audit.write(stack, "refund", "another", now, number="0")
-    for number in acts[1:]:
-        audit.write(stack, "refund", "all back", now, about="pay-1", number=number)
-    assert [entry["number"] for entry in audit.between(stack, now - timedelta(days=1), now)] == acts
-    assert [entry["number"] for entry in audit.of(stack, "pay-1")] == acts[1:]
-
-
 @pytest.mark.parametrize(
     ("shell", "word"), [("bash", "complete -o nosort -F"), ("zsh", "#compdef pf"), ("fish", "complete ")]
 )
