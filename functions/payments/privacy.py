@@ -12,7 +12,7 @@ so that no fact that comes meanwhile is overwritten. Nothing of it is an event (
 
 import base64
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
@@ -283,7 +283,7 @@ class Person:
             Redaction(item["pk"], gone, put),
             *_chunked(item["pk"], fields, at),
             *_raw_items(own.values(), at),
-            *_kin(item, own, at),
+            *_kin(item, own, {path[-1] for path in self._named_metadata(item)}, at),
         ]
 
     def _words(self, item: Item) -> dict[Path, Typed]:
@@ -318,11 +318,13 @@ class Person:
 _NOTE = "resolved#"
 
 
-def _kin(item: Item, own: Mapping[str, Item], at: str) -> Iterator[Redaction]:
+def _kin(item: Item, own: Mapping[str, Item], named: Container[str | int], at: str) -> Iterator[Redaction]:
     """Where more of an order's payments lies or may arrive: refunds without metadata, states of a subscription. Marked
-    before it is there, too: the relay may be late."""
+    before it is there, too: the relay may be late, and know the metadata that were `named` here."""
     if not item["pk"].startswith("order#"):
         return
+    said = {name: {"S": value} for name, value in item.get("metadata", {}).items() if name not in named}
+    metadata: dict[Path, Typed] = {("metadata",): {"M": said}} if "metadata" in item else {}
     for name, fact in own.items():
         identity, kind = fact.get("payment_id"), fact.get("of") or fact.get("kind")
         if identity is None:
@@ -330,7 +332,7 @@ def _kin(item: Item, own: Mapping[str, Item], at: str) -> Iterator[Redaction]:
         if kind == "subscription":
             yield Redaction(
                 f"subscription#{identity}",
-                put={("customer_email",): NULL, ("erased",): NULL, ("untrusted_metadata",): NO_METADATA},
+                put={("customer_email",): NULL, ("erased",): NULL, ("untrusted_metadata",): NO_METADATA, **metadata},
                 condition="attribute_not_exists(customer_email)",
             )
             continue

@@ -483,3 +483,21 @@ def test_a_queue_that_takes_too_long(shop: World, stack: Stack, monkeypatch: pyt
     monkeypatch.setattr(erase, "_ROUND", 1)
     result = run(*ERASE)
     assert (result.exit_code, "erase again" in result.stderr) == (75, True)
+
+
+def test_a_late_relay_and_what_the_server_said(shop: World, stack: Stack) -> None:
+    """Of the address, too: the subscription that the relay makes of an older order has none of it."""
+    order_id, session = shop.checkout("membership", customerEmail=ADDRESS)
+    shop.stack.dynamodb.update_item(
+        TableName=stack.table,
+        Key=table.key(f"order#{order_id}"),
+        UpdateExpression="SET metadata = :said",
+        ExpressionAttributeValues={":said": table.value({"mail": ADDRESS, "member": "7"})},
+    )
+    shop.pay(session)
+    shop.deliver()
+    records = shop.read_stream()
+    done(*ERASE)
+    assert shop.relay(records) == []
+    shop.flow()
+    assert where(shop) == []
