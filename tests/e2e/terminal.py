@@ -1,6 +1,7 @@
 """A terminal with `pf` in it, and a person who reads and types."""
 
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,12 +21,17 @@ def terminal(sandbox: Sandbox, *words: str, columns: int = 120) -> Iterator["pex
         sys.executable,
         ["-m", "ops", "--sandbox", "--aws-url", sandbox.aws, *words],
         cwd=str(ROOT), env={**shell(), "TERM": "xterm-256color"}, encoding="utf-8", timeout=60,
-        dimensions=(50, columns),
+        dimensions=(50, columns), preexec_fn=_as_a_shell_does,
     )  # fmt: skip
     try:
         yield child
     finally:
         child.close(force=True)
+
+
+def _as_a_shell_does() -> None:
+    """Ctrl-C ends what runs at a terminal, also where the tests themselves run in the background and ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def said(sandbox: Sandbox, *words: str, typing: str = "", columns: int = 120) -> tuple[int, str]:

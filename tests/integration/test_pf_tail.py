@@ -58,11 +58,15 @@ def watching(monkeypatch: pytest.MonkeyPatch) -> Watching:
             opened(self)
             act()
 
-        with monkeypatch.context() as patch:
-            patch.setattr(tap, "WAIT", 0)
-            patch.setattr(tap.Tap, "open", opening)
-            patch.setattr(botocore.client.BaseClient, "_make_api_call", calling)
-            return run(*words)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(tap, "WAIT", 0)
+                patch.setattr(tap.Tap, "open", opening)
+                patch.setattr(botocore.client.BaseClient, "_make_api_call", calling)
+                return run(*words)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     return watch
 
