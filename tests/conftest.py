@@ -235,7 +235,9 @@ def use_dynamodb(patch: pytest.MonkeyPatch, client: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def _environment() -> Iterator[None]:
-    """What a test sets is not set for the next one."""
+    """What a test sets is not set for the next one, nor what `pf` has set in a fixture of a whole module."""
+    for name in ("POWERTOOLS_METRICS_DISABLED", "POWERTOOLS_LOG_LEVEL"):
+        os.environ.pop(name, None)
     before = dict(os.environ)
     yield
     if os.environ != before:

@@ -59,6 +59,9 @@ class Clock:
     def now(self, zone: tzinfo) -> datetime:
         return self.time.astimezone(zone)
 
+    def fromtimestamp(self, seconds: float, zone: tzinfo) -> datetime:
+        return datetime.fromtimestamp(seconds, zone)
+
     def passes(self, **span: float) -> None:
         self.time += timedelta(**span)
 
