@@ -243,6 +243,8 @@ def _environment() -> Iterator[None]:
     if os.environ != before:
         os.environ.clear()
         os.environ.update(before)
+    if "payments.telemetry" in sys.modules:  # figures that `pf` has switched off, and nobody has written
+        sys.modules["payments.telemetry"].metrics.clear_metrics()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 Between them, what must not set one off; and the lines that are read afterwards."""
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -60,7 +59,7 @@ def figures(shop: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
     made = Figures(capsys)
     made.look()
     yield made
-    telemetry.metrics.provider.service = os.environ["POWERTOOLS_SERVICE_NAME"]
+    telemetry.metrics.provider.service = telemetry.SERVICE
 
 
 def _as_itself(module: ModuleType, patch: pytest.MonkeyPatch) -> Callable[..., Any]:
