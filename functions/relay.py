@@ -10,13 +10,13 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from payments import aws, heard, ledger, outbox, privacy, references, retention, sales, subscriptions, table
+from payments.batches import batches, bytes_of
 from payments.deployment import STAGE
 from payments.telemetry import about, count, logger, needs_attention, observed, where
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 BUS_NAME = os.environ["BUS_NAME"]
 UNPUBLISHED_BUCKET = os.environ["UNPUBLISHED_BUCKET"]
 TRIES = 3
-MAX_ENTRIES, MAX_BYTES = 10, 200_000
-"""Of one PutEvents: AWS takes ten entries and 256 kB."""
 SPARE_SECONDS = 1
 """Beside one PutEvents: however slow the ledger is, what is completed is told, and the batch gets on."""
 
@@ -173,7 +171,7 @@ def _note_arrivals(records: list[dict[str, Any]]) -> None:
 def _publish(telling: list[Told]) -> list[Told]:
     """Sends all, entry by entry again what the bus did not take; gives back what it has not taken in the end."""
     left = []
-    for chunk in _chunks(telling):
+    for chunk in batches(telling, lambda told: bytes_of(told.entry["Detail"])):
         for attempt in range(TRIES):
             pause = random.uniform(0.1, 0.3) * 2**attempt if attempt else 0  # noqa: S311
             if pause > aws.time_left():
@@ -209,20 +207,6 @@ def _put(chunk: list[Told]) -> list[Told]:
             count("PaidByWebhook" if told.event.detail["payment"]["source"] == "webhook" else "PaidByReconcile")
     count("EventPublished", len(chunk) - len(refused))
     return refused
-
-
-def _chunks(telling: list[Told]) -> Iterator[list[Told]]:
-    chunk: list[Told] = []
-    size = 0
-    for told in telling:
-        length = len(told.entry["Detail"].encode()) + 200
-        if chunk and (len(chunk) == MAX_ENTRIES or size + length > MAX_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(told)
-        size += length
-    if chunk:
-        yield chunk
 
 
 def _entry(event: outbox.Event) -> "Entry":

@@ -11,9 +11,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from ops.cli import TryAgain, progress
 from ops.stack import Stack
+from payments.batches import batches
 
-MAX_MESSAGES, MAX_BYTES = 10, 200_000
-"""Of one SendMessageBatch: SQS takes ten messages and, everywhere, 256 kB; a larger one goes alone."""
+MAX_MESSAGES = 10
+"""Of one request to receive them, or to give them back."""
 HELD_SECONDS = 60
 """How long a message may be held that is looked at or moved: after a crash it comes back by itself."""
 PAUSE_SECONDS = 1.0
@@ -64,7 +65,7 @@ class Queue:
         """`sent` is told how many more were. Raises TryAgain when SQS does not take all of them, and what AWS raises
         when it takes none."""
         done = 0
-        for chunk in _chunks(bodies):
+        for chunk in batches(bodies, len):
             entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(chunk)]
             try:
                 answer = self._sqs.send_message_batch(QueueUrl=self.url, Entries=entries)
@@ -122,16 +123,3 @@ def unparked(message: Message) -> tuple[bytes, str]:
 def _tens(messages: list[Message]) -> Iterator[list[Message]]:
     for start in range(0, len(messages), MAX_MESSAGES):
         yield messages[start : start + MAX_MESSAGES]
-
-
-def _chunks(bodies: Sequence[str]) -> Iterator[list[str]]:
-    chunk: list[str] = []
-    size = 0
-    for body in bodies:
-        if chunk and (len(chunk) == MAX_MESSAGES or size + len(body) > MAX_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(body)
-        size += len(body)
-    if chunk:
-        yield chunk

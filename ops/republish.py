@@ -29,6 +29,7 @@ from ops.cli import (
 )
 from ops.items import Item
 from ops.stack import Stack
+from payments.batches import batches, bytes_of
 from sandbox.template import ROOT
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 
 TYPES = sorted(path.stem for path in (ROOT / "infra/events").glob("*.json") if path.stem != "common")
 TRIES = 3
-MAX_ENTRIES, MAX_BYTES = 10, 200_000
-"""Of one PutEvents: AWS takes ten entries and 256 kB."""
 HANDED_OVER = "handed-over/"
 """Below this lies a record while the relay has it: what it puts aside once more has a name of its own again."""
 DONE_BY_HAND = "replayed/"
@@ -186,7 +185,7 @@ def _publish(stack: Stack, events: "Iterable[Event]", advance: Callable[[int], N
         }
         for each in events
     )
-    for chunk in _chunks(entries):
+    for chunk in batches(entries, lambda entry: bytes_of(entry["Detail"])):
         left = chunk
         for attempt in range(TRIES):
             time.sleep(0.3 * 2**attempt if attempt else 0)
@@ -207,20 +206,6 @@ def _publish(stack: Stack, events: "Iterable[Event]", advance: Callable[[int], N
                 f"{done} events were published, then the bus took no more; run this again: ids do not change"
             )
     return done
-
-
-def _chunks(entries: Iterable[dict[str, str]]) -> Iterator[list[dict[str, str]]]:
-    chunk: list[dict[str, str]] = []
-    size = 0
-    for entry in entries:
-        length = len(entry["Detail"].encode()) + 200
-        if chunk and (len(chunk) == MAX_ENTRIES or size + length > MAX_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(entry)
-        size += length
-    if chunk:
-        yield chunk
 
 
 # --- What the relay could not publish ---------------------------------------------------------------------------------

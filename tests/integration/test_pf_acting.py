@@ -182,7 +182,7 @@ def test_a_queue_that_takes_no_more(shop: World, stack: Stack, monkeypatch: pyte
         fails(patch, "TransactWriteItems", answer("AccessDeniedException"))
         assert run("replay", "--since", "2026-11-01").exit_code == 1
         assert shop.stack.parked() == []
-    monkeypatch.setattr(queues, "MAX_MESSAGES", 2)
+    monkeypatch.setattr("payments.batches.MOST", 2)
     call, calls = botocore.client.BaseClient._make_api_call, []  # type: ignore[attr-defined]
 
     def calling(self: Any, name: str, arguments: Any) -> Any:

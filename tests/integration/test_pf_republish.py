@@ -188,7 +188,7 @@ def test_nothing_to_publish_is_said(shop: World, stack: Stack) -> None:
 
 def test_a_bus_that_takes_no_more(shop: World, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     """How many were published is said, and that it may be run again; the entries it refused alone are tried again."""
-    monkeypatch.setattr("ops.republish.MAX_ENTRIES", 2)
+    monkeypatch.setattr("payments.batches.MOST", 2)
     monkeypatch.setattr("ops.republish.time.sleep", lambda _: None)
     for _ in range(5):
         shop.buy()
