@@ -13,6 +13,7 @@ from typing import Any, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from payments import aws, events, http, ledger, references, secrets, signature, subscriptions
+from payments.event_names import EVENTS
 from payments.telemetry import about, count, logger, measure, needs_attention, observed, where
 
 WEBHOOK_SECRETS_ARN = os.environ["WEBHOOK_SECRETS_ARN"]
@@ -20,18 +21,6 @@ PARKING_URL = os.environ["PARKING_URL"]
 STORE_ID = os.environ["STORE_ID"]
 WAITS_FOR_API = os.environ["SETTLE"] == "confirmed"
 MAX_BODY = 256 * 1024
-EVENTS = {
-    "order.completed",
-    "order.refunded",
-    "customer.subscription.created",
-    "customer.subscription.updated",
-    "customer.subscription.deleted",
-    "customer.subscription.pause",
-    "customer.subscription.resumed",
-    "invoice.payment_succeeded",
-    "invoice.payment_failed",
-}
-"""That a metric names. Anything else is `other`: the header is not signed, and each name is paid for."""
 MILLISECOND_DIGITS = 13
 """Of a time since 1970, until the year 2286."""
 LEDGER_SECONDS = 2.0
@@ -193,6 +182,7 @@ def _measure(outcome: str, name: str, sent_at: str, now: datetime) -> None:
     which is fit for a figure and for no decision."""
     if outcome == "self_test":
         return
+    # The header is not signed, and each name is paid for.
     count("Deliveries", event=name if name in EVENTS else "other", outcome=outcome)
     if outcome == "settled" and sent_at.isdecimal() and len(sent_at) <= MILLISECOND_DIGITS:
         measure("PaymentToSettlement", now - datetime.fromtimestamp(int(sent_at) / 1000, UTC))

@@ -22,6 +22,7 @@ from ops import api_key, items, queues, selftest, web, webhooks
 from ops.cli import TRY_AGAIN, Failed, TryAgain, json_option, print_json, printable, progress, said
 from ops.provider import Provider, stored_api_key
 from ops.stack import Stack
+from payments.event_names import EVENTS
 from sandbox.template import ROOT
 
 Status = Literal["ok", "warning", "failed", "skipped", "unknown"]
@@ -246,7 +247,7 @@ def _endpoint(visit: Visit) -> Iterator[Finding]:
         why = f"{len(active)} lead here: each event comes as often"
         yield Finding("webhook endpoint", "warning", why, visit.command("rotate"))
     else:
-        yield Finding("webhook endpoint", "ok", f"{active[0].id}, active, all {len(webhooks.EVENTS)} events")
+        yield Finding("webhook endpoint", "ok", f"{active[0].id}, active, all {len(EVENTS)} events")
 
 
 def _self_test(visit: Visit) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from ops.cli import json_option, print_json, printable, reason_option, tell
 from ops.provider import Provider
 from ops.stack import Stack
 from ops.webhooks import Endpoint, View, Webhook
+from payments.event_names import EVENTS
 from sandbox.template import ROOT
 
 
@@ -96,7 +97,7 @@ def register(webhook: Webhook) -> Registered:
         did = "completed"
     if endpoint.missing or not endpoint.active:
         webhook.activate(endpoint)
-    tell(f"Webhook: endpoint {printable(endpoint.id)} {did}; it has all {len(webhooks.EVENTS)} events.")
+    tell(f"Webhook: endpoint {printable(endpoint.id)} {did}; it has all {len(EVENTS)} events.")
     if view.rotation is not None:
         tell("A rotation of the webhook's secret is under way; `pf rotate` goes on with it.")
     else:

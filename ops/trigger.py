@@ -11,7 +11,7 @@ import click
 from ops import items, web, webhooks
 from ops.cli import Failed, TryAgain, json_option, print_json, printable, tell
 from ops.stack import Stack
-from ops.webhooks import EVENTS
+from payments.event_names import EVENTS
 from sandbox.template import ROOT
 
 SAMPLES = Path(__file__).parent / "samples"

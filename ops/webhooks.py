@@ -22,19 +22,8 @@ from ops import audit, items, selftest
 from ops.cli import Failed, TryAgain, printable, progress, tell
 from ops.provider import Provider
 from ops.stack import Stack
+from payments.event_names import EVENTS
 
-EVENTS = (
-    "order.completed",
-    "order.refunded",
-    "customer.subscription.created",
-    "customer.subscription.updated",
-    "customer.subscription.deleted",
-    "customer.subscription.pause",
-    "customer.subscription.resumed",
-    "invoice.payment_succeeded",
-    "invoice.payment_failed",
-)
-"""What the functions make something of, by Pocketsflow's names."""
 STATE = "rotate#state"
 LAST = "webhook#last"
 """The item that notes the last webhook whose signature was right."""

@@ -22,6 +22,7 @@ import ops.webhooks
 import server
 import webhook
 from ops.stack import Stack
+from payments.event_names import EVENTS
 from payments.telemetry import metrics
 from sandbox import pocketsflow as fake
 from sandbox.gateway import Gateway
@@ -73,7 +74,7 @@ class Site:
 
     def add_endpoint(self, secret: str, **fields: Any) -> str:
         """Made by hand, as in Pocketsflow's dashboard: its id."""
-        wanted = {"url": self.stack.output("WebhookUrl"), "events": [*ops.webhooks.EVENTS], **fields}
+        wanted = {"url": self.stack.output("WebhookUrl"), "events": [*EVENTS], **fields}
         return str(self.shop.account.add_endpoint(wanted, secret)["_id"])
 
     def refused(self) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ops.trigger import SAMPLES
-from ops.webhooks import EVENTS
+from payments.event_names import EVENTS
 from tests.payloads import API_KEY, SECRET
 from tests.pf import done, failed, run, stack_of
 from tests.public import WEBHOOK, Site
