@@ -30,7 +30,7 @@ TRIES = 8
 
 def write(stack: Stack, action: str, reason: str, now: datetime, about: str | None = None, **details: str) -> None:
     """Raises what AWS raises: then the action must not happen."""
-    at = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    at = items.timestamp(now)
     entry = {"at": at, "who": stack.who(), "action": action, "reason": reason, **details}
     if about is not None:
         entry["about"] = about

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from queue import Queue
 from typing import Any
 
@@ -16,6 +17,11 @@ _PAGES_AHEAD = 8
 
 Item = dict[str, Any]
 _COUNT = re.compile(r"-?[0-9]{1,38}")
+
+
+def timestamp(now: datetime) -> str:
+    """As functions/payments/table.py writes it: text that sorts as time does."""
+    return now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def get(stack: Stack, pk: str) -> Item | None:

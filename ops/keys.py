@@ -12,6 +12,7 @@ import click
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ops.cli import Failed, TryAgain, json_option, print_json, tell
+from ops.items import timestamp
 from ops.stack import Stack
 
 PK = "server#keys"
@@ -54,7 +55,7 @@ class Keys:
     def create(self, name: str, now: datetime) -> tuple[str, Key]:
         """Stores a new key's hash; its token, which is nowhere else, and the key. Raises Failed."""
         token = f"pfs_{self._stack.stage}_{secrets.token_urlsafe(32)}"
-        created_at = now.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        created_at = timestamp(now)
         new = Key(hashlib.sha256(token.encode()).hexdigest(), name, created_at, self._who())
 
         def change(keys: list[Key]) -> tuple[str, dict[str, Any]] | None:

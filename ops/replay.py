@@ -116,7 +116,7 @@ def replay(
 
 def _read(stack: Stack, found: subject.Subject | None, since: datetime | None) -> Journal:
     journal = Journal(stack.stage)
-    from_then = since.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z") if since else ""
+    from_then = items.timestamp(since) if since else ""
     words: list[bytes] = []
     if found is not None:
         words = _take_subject(stack, journal, found)

@@ -40,7 +40,7 @@ def resolve(stack: Callable[[], Stack], about: str, reason: str, undo: bool, as_
     else:
         action = "unresolve" if undo else "resolve"
         audit.write(on, action, reason, now, about=found.about, payment=payment.id)
-        held = None if undo else {"at": _text(now), "who": on.who(), "why": reason}
+        held = None if undo else {"at": items.timestamp(now), "who": on.who(), "why": reason}
         _write(on, payment, name, held)
         tell(f"The payment {payment.id} is open again." if undo else _resolved(payment, held))
     if as_json:
@@ -75,7 +75,3 @@ def _write(stack: Stack, payment: Payment, name: str, held: dict[str, str] | Non
 
 def _resolved(payment: Payment, held: Any) -> str:
     return printable(f"The payment {payment.id} is resolved since {held['at']} by {held['who']}: {held['why']}")
-
-
-def _text(now: datetime) -> str:
-    return now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
