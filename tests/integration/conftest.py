@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import requests
 
+from payments import secrets
 from sandbox import aws, pocketsflow
 from sandbox.servers import Server
 from sandbox.worker import lambda_environment
-from tests.conftest import Aws, Provider, template
+from tests.conftest import Aws, Provider, deployed_stack, template
 from tests.dynalite import dynalite
 from tests.environments import Environments, Kill, Run, operation
 from tests.integration.outages import Outages, Told, outages_of
@@ -197,6 +198,21 @@ def outages(shop: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Outages]:
 def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Told:
     """What the functions print."""
     return Told(monkeypatch, capsys)
+
+
+@pytest.fixture(scope="module")
+def made_once() -> Iterator[Aws]:
+    """For a module of hundreds of tests: with a stack for each most of the time would be spent on making stacks."""
+    with deployed_stack() as made:
+        yield made
+
+
+@pytest.fixture
+def emptied(made_once: Aws) -> Iterator[Aws]:
+    """The stack with an empty ledger, and no secret known."""
+    secrets._copies.clear()
+    yield made_once
+    made_once.clear()
 
 
 @pytest.fixture(scope="module")

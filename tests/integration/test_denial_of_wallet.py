@@ -1,7 +1,6 @@
 """What a stranger's requests cost: what will be refused is refused before anything is paid for."""
 
 import base64
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,9 +8,9 @@ import pytest
 import checkout
 import server
 import webhook
-from payments import checkout_request, http, secrets, server_keys, strictjson
+from payments import checkout_request, http, server_keys, strictjson
 from sandbox.worker import Context
-from tests.conftest import Aws, deployed_stack
+from tests.conftest import Aws
 from tests.integration.ledger_model import LEDGER, QUEUE, down
 from tests.payloads import answered, delivery, http_event, paid, sign
 
@@ -30,19 +29,9 @@ LOOKS_RIGHT = {
 UPDATE, SEND = "dynamodb UpdateItem", "sqs SendMessage"
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Aws]:
-    """Made once: most of the time would be spent on making stacks."""
-    with deployed_stack() as made:
-        yield made
-
-
 @pytest.fixture
-def cloud(stack: Aws) -> Iterator[Aws]:
-    """The stack with an empty ledger, and no secret known."""
-    secrets._copies.clear()
-    yield stack
-    stack.clear()
+def cloud(emptied: Aws) -> Aws:
+    return emptied
 
 
 def call(route: str, body: bytes, **headers: str) -> tuple[int, str]:

@@ -1,7 +1,6 @@
 """The hostile corpus against the handlers."""
 
 import io
-from collections.abc import Iterator
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -13,7 +12,7 @@ import checkout
 import webhook
 from payments import ledger, opening, telemetry
 from sandbox.worker import Context
-from tests.conftest import Aws, Provider, deployed_stack
+from tests.conftest import Aws, Provider
 from tests.payloads import API_KEY, SECRET, answered, http_event
 
 pytest.register_assert_rewrite("tests.hostile")
@@ -21,18 +20,9 @@ from tests import hostile
 from tests.hostile import Answer, Case, Request, Target
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Aws]:
-    """Made once: with a stack for each of hundreds of requests most of the time would be spent on making stacks."""
-    with deployed_stack() as made:
-        yield made
-
-
 @pytest.fixture
-def cloud(stack: Aws) -> Iterator[Aws]:
-    """The stack with an empty ledger."""
-    yield stack
-    stack.clear()
+def cloud(emptied: Aws) -> Aws:
+    return emptied
 
 
 @pytest.fixture

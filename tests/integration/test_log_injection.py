@@ -2,7 +2,6 @@
 
 import io
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,9 +9,9 @@ import pytest
 import checkout
 import server
 import webhook
-from payments import secrets, telemetry
+from payments import telemetry
 from sandbox.worker import Context
-from tests.conftest import Aws, Provider, deployed_stack
+from tests.conftest import Aws, Provider
 from tests.payloads import asking, create_key, delivery, http_event, paid, refunded, subscribed
 from tests.world import PRODUCTS, World
 
@@ -37,19 +36,9 @@ TOKEN = "pfs_test_" + "k" * 43
 COURSE = PRODUCTS["course"]["productId"]
 
 
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Aws]:
-    """Made once: most of the time would be spent on making stacks."""
-    with deployed_stack() as made:
-        yield made
-
-
 @pytest.fixture
-def cloud(stack: Aws) -> Iterator[Aws]:
-    """The stack with an empty ledger, and no secret known."""
-    secrets._copies.clear()
-    yield stack
-    stack.clear()
+def cloud(emptied: Aws) -> Aws:
+    return emptied
 
 
 class Log:

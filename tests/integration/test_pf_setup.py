@@ -9,15 +9,15 @@ from click.testing import Result
 
 import ops.webhooks
 from ops import audit
-from ops.webhooks import EVENTS
 from payments import secrets as cached
+from payments.event_names import EVENTS
 from sandbox import pocketsflow as fake
 from tests.breaking import Calls, beginning
 from tests.payloads import API_KEY, NOW, SECRET
 from tests.pf import answer, done, failed, fails, run
 from tests.public import ADDRESS, WEBHOOK, Site
 
-LIVE_KEY = "pk_live_0123456789abcdef"
+LIVE_KEY = f"pk_live_{'x' * 16}"
 
 
 @pytest.fixture
