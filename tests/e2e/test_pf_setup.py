@@ -7,7 +7,7 @@ import boto3
 import pexpect
 import pytest
 
-from ops.webhooks import EVENTS
+from payments.event_names import EVENTS
 from tests.e2e.conftest import Sandbox, http, start
 from tests.e2e.terminal import said, terminal
 
@@ -67,3 +67,21 @@ def test_every_event(fresh: Sandbox) -> None:
     for event in EVENTS[1:]:
         code, screen = said(fresh, "trigger", event)
         assert (code, f"{event}  200 " in screen) == (0, True), screen
+
+
+def test_a_rotation_that_somebody_leaves(fresh: Sandbox) -> None:
+    """Ctrl-C while it waits loses nothing: the doctor says that it is under way, and payments settle meanwhile."""
+    store_api_key(fresh, KEY)
+    before = endpoints(fresh)
+    with terminal(fresh, "rotate", "--reason", "a laptop was lost") as child:
+        child.expect("Waiting for the functions")
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        child.wait()
+        assert child.exitstatus not in (0, None)
+    assert len(endpoints(fresh)) == len(before) + 1
+    _, screen = said(fresh, "doctor", columns=200)  # which may find that the function has not noticed it yet
+    assert "a rotation began" in screen
+    order_id, session = fresh.order()
+    fresh.pay(session)
+    assert fresh.status(order_id) == "paid"

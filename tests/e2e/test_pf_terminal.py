@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -98,4 +99,23 @@ def test_figures_and_the_journal_at_a_terminal(sandbox: Sandbox) -> None:
     bought(sandbox)
     for words, expected in (("stats", "conversion"), ("events", "order.completed")):
         code, screen = said(sandbox, words)
+        assert (code, expected in screen) == (0, True), screen
+
+
+def test_files_lists_and_scripts_at_a_terminal(sandbox: Sandbox, tmp_path: Path) -> None:
+    """An export into a file, once; what stays of a stack; who did what; the script for the shell."""
+    order_id, _ = bought(sandbox)
+    file = str(tmp_path / "orders.csv")
+    code, screen = said(sandbox, "export", "--since", "1d", "--output", file)
+    assert (code, "orders written" in screen) == (0, True), screen
+    assert order_id in Path(file).read_text()
+    code, screen = said(sandbox, "export", "--since", "1d", "--output", file)
+    assert (code, "--force replaces it" in screen) == (1, True), screen
+    assert said(sandbox, "resolve", order_id, "--reason", "a test")[0] == 0
+    for words, expected in (
+        (("audit", order_id), "a test"),
+        (("kept",), "sandbox-Ledger"),
+        (("completion", "bash"), "_pf_completion"),
+    ):
+        code, screen = said(sandbox, *words)
         assert (code, expected in screen) == (0, True), screen
