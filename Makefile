@@ -1,4 +1,4 @@
-# make demo    the whole system on this machine, and one purchase      (ONCE=1: end after it; PORT=9000)
+# make demo    the whole system on this machine, and one purchase      (ONCE=1: end after it; PORT=9000; CONNECTOR=shopify)
 # make test    every test; make lint: what reads the code              (both edit nothing)
 # make bench   what a cold start and a webhook cost                    (ARGS=--rounds=100; writes docs/performance.md)
 # make simulate  a day at each rate of lost webhooks              (ARGS=--payments=500; writes docs/reliability.md)
@@ -20,7 +20,7 @@ OF_STAGE = --config-env $(STAGE) --stack-name pocketsflow-$(STAGE)
 
 .PHONY: demo test simulate fuzz bench screenshots lint audit format build deploy delete stage lock
 demo: .venv/sandbox.ready
-	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT))
+	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT)) $(addprefix --connector ,$(CONNECTOR))
 
 test: .venv/sam.ready tests/e2e/node_modules
 	python -m pytest -n auto $(ARGS)

@@ -56,8 +56,8 @@ class Event:
 
 
 def consume(event: dict[str, Any], context: aws.Context, deliver: Deliver, check: Check) -> dict[str, Any]:
-    """Hands each message to `deliver`, which returns the outcome in a word or raises Undelivered. It may be called again
-    for what it has done, since a crash leaves no trace. `{"test": …}` is somebody's `pf connector test`."""
+    """Hands each message to `deliver`, which returns the outcome in a word or raises Undelivered, and may be called
+    again for what it has done, since a crash leaves no trace. `{"test": …}` is somebody's `pf connector test`."""
     now = datetime.now(UTC)
     if "test" in event:
         return _checked(check, now)
