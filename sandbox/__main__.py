@@ -6,6 +6,7 @@ import sys
 import threading
 from typing import Any
 
+from sandbox import platforms
 from sandbox.faults import WrongFault, from_option
 from sandbox.purchase import PurchaseFailed, buy
 from sandbox.system import SAMPLE, Addresses, PortTaken, catalogue, running
@@ -24,12 +25,17 @@ def main() -> int:
         "--parameter", type=_parameter, action="append", default=[], metavar="NAME=VALUE",
         help="of the template, as in CheckoutsPerAddress=3",
     )  # fmt: skip
+    parser.add_argument(
+        "--connector", action="append", default=[], choices=platforms.NAMES,
+        help="events go on to a stand-in of this platform, and the purchase begins there",
+    )  # fmt: skip
     arguments = parser.parse_args()
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     try:
-        with running(arguments.port, dict(arguments.fault), dict(arguments.parameter)) as addresses:
+        wanted = arguments.port, dict(arguments.fault), dict(arguments.parameter), arguments.connector
+        with running(*wanted) as addresses:
             return _serve(addresses, arguments, stopped)
     except PortTaken as error:
         print(f"sandbox: {error}; another may be free: --port 9000, make demo PORT=9000", file=sys.stderr)
@@ -39,8 +45,8 @@ def main() -> int:
 
 
 def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > 65532:
-        raise argparse.ArgumentTypeError("must be 0 to 65532: three more follow")
+    if not text.isdecimal() or int(text) > 65531:
+        raise argparse.ArgumentTypeError("must be 0 to 65531: four more follow")
     return int(text)
 
 
@@ -59,11 +65,16 @@ def _parameter(text: str) -> tuple[str, str]:
 
 
 def _serve(addresses: Addresses, arguments: argparse.Namespace, stopped: threading.Event) -> int:
-    print("  ".join(f"{name} {address}" for name, address in vars(addresses).items()), flush=True)
+    at = {name: address for name, address in vars(addresses).items() if address and isinstance(address, str)}
+    print("  ".join(f"{name} {address}" for name, address in at.items()), flush=True)
     if arguments.demo or arguments.once:
         skus = list(catalogue())
         try:
-            buy(addresses, {"sku": skus[0]} if skus else {"productId": SAMPLE["productId"]})
+            for platform in addresses.connected.values():
+                for line in platform.story(addresses):
+                    print(line, flush=True)
+            if not addresses.connected:
+                buy(addresses, {"sku": skus[0]} if skus else {"productId": SAMPLE["productId"]})
         except PurchaseFailed as failure:
             print(f"sandbox: {failure}", file=sys.stderr)
             return 1

@@ -3,7 +3,8 @@
 import base64
 import json
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Mapping
 from datetime import UTC
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -26,7 +27,11 @@ SECRETS = {
     "WebhookSecrets": pocketsflow.WEBHOOK_SECRET,
     "ChallengeSecret": challenge.SECRET,
 }
+AS_IT_IS = {"InputPathsMap": {"id": "$.id"}, "InputTemplate": "<aws.events.event.json>"}
+"""An event on its way to a target, as it is. Without a template moto makes it anew, without its account and with what
+stands in <> replaced."""
 _TABLE_PROPERTIES = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
+_NEW_IMAGES = {"StreamViewType": "NEW_IMAGE"}  # for a table without a stream: nobody reads it
 
 _one_at_a_time = threading.Lock()  # moto's conditional writes are not atomic under threads; its state is the process's
 
@@ -105,6 +110,14 @@ def _as_lambda_gives_it(record: Record, stream_arn: str) -> Record:
     return in_json
 
 
+def hidden_seconds(queue_url: str, message_id: str) -> float:
+    """Until a message that was received comes again: the queue's own time, or what the function has said."""
+    with _one_at_a_time:
+        messages = sqs_backends[ACCOUNT][REGION].queues[queue_url.rpartition("/")[2]]._messages
+        visible_at = next((message.visible_at for message in messages if message.id == message_id), 0)
+    return max(0, visible_at / 1000 - time.time())
+
+
 def has_messages(queue_url: str) -> bool:
     """Whether a queue has messages to receive. A look into moto's memory: asking by request would keep it busy."""
     with _one_at_a_time:
@@ -119,18 +132,24 @@ def create_resources(template: Template, endpoint: str | None = None) -> None:
     create_tables(template, endpoint)
     secrets = client("secretsmanager", endpoint)
     for logical_id, properties in template.resources("AWS::SecretsManager::Secret"):
-        created = secrets.create_secret(Name=f"sandbox-{logical_id}", Description=properties["Description"])
+        created = secrets.create_secret(Name=f"{template.stack}-{logical_id}", Description=properties["Description"])
         template.references[logical_id] = {"Ref": created["ARN"], "Arn": created["ARN"]}
     _create_queues(template, endpoint)
     _create_buses(template, endpoint)
     _create_buckets(template, endpoint)
     _create_topics(template, endpoint)
+    _create_rules(template, endpoint)
+    for logical_id, _ in template.resources("AWS::Serverless::Function"):
+        template.references[logical_id] = {"Ref": f"{template.prefix}{logical_id}"}
+    for logical_id, nested in template.nested():
+        create_resources(nested, endpoint)
+        template.references[logical_id] = {f"Outputs.{name}": value for name, value in nested.outputs().items()}
 
 
 def _create_queues(template: Template, endpoint: str | None) -> None:
     sqs = client("sqs", endpoint)
     for logical_id, _ in template.resources("AWS::SQS::Queue"):
-        name = f"sandbox-{logical_id}"
+        name = f"{template.stack}-{logical_id}"
         url = sqs.create_queue(QueueName=name)["QueueUrl"]
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:{name}"
         template.references[logical_id] = {"Ref": url, "Arn": arn, "QueueName": name}
@@ -150,16 +169,25 @@ def _create_buses(template: Template, endpoint: str | None) -> None:
         template.references[logical_id] = {"Ref": properties["Name"], "Arn": arn, "Name": properties["Name"]}
     for logical_id, properties in template.resources("AWS::Events::Archive"):
         events.create_archive(
-            ArchiveName=f"sandbox-{logical_id}",
+            ArchiveName=f"{template.stack}-{logical_id}",
             EventSourceArn=properties["SourceArn"],
             RetentionDays=properties["RetentionDays"],
         )
 
 
+def _create_rules(template: Template, endpoint: str | None) -> None:
+    events = client("events", endpoint)
+    for logical_id, rule in template.resources("AWS::Events::Rule"):
+        name, bus = f"{template.stack}-{logical_id}", rule["EventBusName"]
+        events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps(rule["EventPattern"]))
+        targets = [{"Id": each["Id"], "Arn": each["Arn"], "InputTransformer": AS_IT_IS} for each in rule["Targets"]]
+        events.put_targets(Rule=name, EventBusName=bus, Targets=targets)
+
+
 def _create_buckets(template: Template, endpoint: str | None) -> None:
     s3 = client("s3", endpoint)
     for logical_id, _ in template.resources("AWS::S3::Bucket"):
-        name = f"sandbox-{logical_id.lower()}"
+        name = f"{template.stack}-{logical_id}".lower()
         s3.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
         template.references[logical_id] = {"Ref": name, "Arn": f"arn:aws:s3:::{name}"}
 
@@ -167,14 +195,14 @@ def _create_buckets(template: Template, endpoint: str | None) -> None:
 def _create_topics(template: Template, endpoint: str | None) -> None:
     sns = client("sns", endpoint)
     for logical_id, _ in template.resources("AWS::SNS::Topic"):
-        template.references[logical_id] = {"Ref": sns.create_topic(Name=f"sandbox-{logical_id}")["TopicArn"]}
+        template.references[logical_id] = {"Ref": sns.create_topic(Name=f"{template.stack}-{logical_id}")["TopicArn"]}
 
 
 def create_alarms(template: Template, endpoint: str | None = None) -> None:
     """Those of the nested stacks, which name the functions. Nobody evaluates them: moto's alarms have the state that
     somebody sets."""
     cloudwatch = client("cloudwatch", endpoint)
-    for nested in template.nested():
+    for _, nested in template.nested():
         for _, alarm in nested.resources("AWS::CloudWatch::Alarm"):
             cloudwatch.put_metric_alarm(**{**alarm, "Threshold": float(alarm["Threshold"])})
 
@@ -182,11 +210,11 @@ def create_alarms(template: Template, endpoint: str | None = None) -> None:
 def create_tables(template: Template, endpoint: str | None = None) -> None:
     dynamodb = client("dynamodb", endpoint)
     for logical_id, properties in template.resources("AWS::DynamoDB::Table"):
-        table = f"sandbox-{logical_id}"
+        table = f"{template.stack}-{logical_id}"
         created = dynamodb.create_table(
             TableName=table,
-            StreamSpecification={"StreamEnabled": True, **properties["StreamSpecification"]},
-            **{name: properties[name] for name in _TABLE_PROPERTIES},
+            StreamSpecification={"StreamEnabled": True, **properties.get("StreamSpecification", _NEW_IMAGES)},
+            **{name: properties[name] for name in _TABLE_PROPERTIES if name in properties},
         )["TableDescription"]
         ttl = properties["TimeToLiveSpecification"]
         dynamodb.update_time_to_live(TableName=table, TimeToLiveSpecification=ttl)
@@ -197,8 +225,12 @@ def create_tables(template: Template, endpoint: str | None = None) -> None:
         }
 
 
-def fill_secrets(template: Template, endpoint: str | None = None) -> None:
-    """What a person does once after `sam deploy`."""
+def fill_secrets(
+    template: Template, endpoint: str | None = None, of_connectors: Mapping[str, str] | None = None
+) -> None:
+    """What a person does once after `sam deploy`. `of_connectors` are those of nested stacks, by logical id."""
     secrets = client("secretsmanager", endpoint)
     for logical_id, _ in template.resources("AWS::SecretsManager::Secret"):
         secrets.put_secret_value(SecretId=template.references[logical_id]["Ref"], SecretString=SECRETS[logical_id])
+    for logical_id, value in (of_connectors or {}).items():
+        secrets.put_secret_value(SecretId=template.stacks[logical_id].references["Secret"]["Ref"], SecretString=value)

@@ -6,6 +6,7 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import Any
 
+from sandbox import aws
 from sandbox.invocation import Invocable, failed
 from sandbox.queues import Message, come_back, receive
 from sandbox.template import Function, Rule
@@ -13,9 +14,6 @@ from sandbox.template import Function, Rule
 EVERYTHING = json.dumps({"source": [{"prefix": ""}]})
 SHOWN = 1_000
 """As many events are remembered."""
-
-# The event as it is. Without a template moto makes it anew, without its account and with what stands in <> replaced.
-_AS_IT_IS = {"InputPathsMap": {"id": "$.id"}, "InputTemplate": "<aws.events.event.json>"}
 
 Event = dict[str, Any]
 
@@ -78,7 +76,7 @@ def _queue_behind(events: Any, sqs: Any, buses: list[str], name: str, pattern: s
     arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
     for bus in buses:
         events.put_rule(Name=name, EventBusName=bus, EventPattern=pattern)
-        target = {"Id": "queue", "Arn": arn, "InputTransformer": _AS_IT_IS}
+        target = {"Id": "queue", "Arn": arn, "InputTransformer": aws.AS_IT_IS}
         events.put_targets(Rule=name, EventBusName=bus, Targets=[target])
     return url
 

@@ -1,7 +1,8 @@
 """Lambda's poller of a queue: what a function has done is deleted, what failed comes back.
 
 Faithful to docs.aws.amazon.com/lambda/latest/dg/with-sqs.html and services-sqs-errorhandling.html, but for the wait:
-what failed comes back HURRY times sooner than the queue's visibility timeout says. Dead letters are moved by moto.
+what failed comes back HURRY times sooner than the queue's visibility timeout says, or the function. Dead letters are
+moved by moto.
 """
 
 import base64
@@ -24,8 +25,6 @@ class QueuePoller:
         self._worker = worker
         self._sqs = sqs
         self._url = sqs.get_queue_url(QueueName=queue.arn.rpartition(":")[2])["QueueUrl"]
-        asked = sqs.get_queue_attributes(QueueUrl=self._url, AttributeNames=["VisibilityTimeout"])
-        self._back_after = math.ceil(int(asked["Attributes"]["VisibilityTimeout"]) / HURRY)
 
     def poll(self) -> None:
         """At most one invocation, with as many messages as the function takes."""
@@ -34,7 +33,8 @@ class QueuePoller:
             return
         answer = self._worker.invoke({"Records": [_as_lambda_gives_it(each, self._queue.arn) for each in messages]})
         for message in self._failed(answer, messages):
-            come_back(self._sqs, self._url, message, self._back_after)
+            hidden = aws.hidden_seconds(self._url, message["MessageId"])
+            come_back(self._sqs, self._url, message, math.ceil(hidden / HURRY))
             messages.remove(message)
         for message in messages:
             self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])

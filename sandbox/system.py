@@ -1,15 +1,15 @@
 """Everything together: shop, API, provider and AWS, wired by template.yaml."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from boto3.dynamodb.types import TypeDeserializer
 
-from sandbox import aws, faults, pocketsflow, schedules, shop
+from sandbox import aws, faults, platforms, pocketsflow, schedules, shop
 from sandbox.background import Background
 from sandbox.bus import Published, RulePump
 from sandbox.challenge import Verifier
@@ -19,6 +19,7 @@ from sandbox.figures import Figures
 from sandbox.gateway import Gateway
 from sandbox.orders_view import Judge, Ledger, OrdersView
 from sandbox.pages import Pages
+from sandbox.platforms import Platform
 from sandbox.queues import QueuePoller
 from sandbox.servers import Server
 from sandbox.streams import StreamPoller
@@ -39,12 +40,16 @@ STATUS_ROUTE = ("GET", "/orders/{orderId}")
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where the sandbox listens: four neighbouring ports from `--port` on."""
+    """Where the sandbox listens: neighbouring ports from `--port` on."""
 
     shop: str
     api: str
     pocketsflow: str
     aws: str
+    platforms: str = ""
+    """What the connectors speak to; empty where none is on."""
+    connected: Mapping[str, Platform] = field(default_factory=dict)
+    """By the connector's name."""
 
 
 SAMPLE: pocketsflow.Product = {
@@ -72,12 +77,14 @@ def running(
     port: int,
     failing: Mapping[str, Mapping[str, Any]] | None = None,
     parameters: Mapping[str, str] | None = None,
+    connectors: Iterable[str] = (),
 ) -> Iterator[Addresses]:
-    """Starts the sandbox and ends it with the block; port 0 takes four free ports. `failing` has the first faults by
-    service, as in sandbox/faults.py; Pocketsflow is one of them. `parameters` are the template's.
+    """Starts the sandbox and ends it with the block; port 0 takes free ones. `failing` has the first faults by service,
+    as in sandbox/faults.py; Pocketsflow is one of them. `parameters` are the template's. `connectors` are on, and what
+    they speak to is there, by their names.
 
-    Raises PortTaken, ValueError for a parameter that the template does not have, and RuntimeError for a function that
-    does not start.
+    Raises PortTaken, ValueError for a parameter that the template does not have or a connector that there is not, and
+    RuntimeError for a function that does not start.
     """
     with ExitStack() as stack:
 
@@ -93,21 +100,22 @@ def running(
         api_server = server(port and port + 1, private="/_sandbox/")  # its routes have CORS, by the template
         provider_server = server(port and port + 2)
         aws_server = server(port and port + 3)
+        at, connected = _platforms(connectors, lambda: server(port and port + 4))
 
         aws_faults = faults.Faults()
-        template = _template(shop_server, parameters or {})
+        template = _template(shop_server, {**platforms.switches(connected), **(parameters or {})})
         workers, background = _Workers(), Background()
         deployed = Deployed(template.parameters())
         aws_server.start(faults.failing(deployed.beside(aws.application()), aws_faults))
         aws.create_resources(template, aws_server.url)
-        aws.fill_secrets(template, aws_server.url)
+        aws.fill_secrets(template, aws_server.url, platforms.secrets(connected))
         clients = {name: aws.client(name, aws_server.url) for name in ("events", "s3", "sqs", "cloudwatch")}
         published, figures = (
             Published(_buses(template), clients["events"], clients["sqs"]),
             Figures(clients["cloudwatch"]),
         )
 
-        functions = [_patient(function) for function in template.functions()]
+        functions = [_patient(platforms.connected(function, connected)) for function in template.functions()]
         environment = {"AWS_ENDPOINT_URL": aws_server.url, "POCKETSFLOW_URL": provider_server.url}
         if any(function.environment.get("CHALLENGE_URL") for function in functions):
             environment["CHALLENGE_URL"] = f"{api_server.url}/_sandbox/siteverify"
@@ -121,7 +129,6 @@ def running(
 
         stack.callback(end)
         workers.start(functions, environment, figures.hear)
-        template.references.update({name: {"Ref": name} for name in workers.of_sources})
         aws.create_alarms(template, aws_server.url)
         deployed.invoke = {name: worker.invoke for name, worker in workers.of_sources.items()}
         deployed.outputs = {**template.outputs(), **_own_outputs(api_server.url, provider_server.url)}
@@ -146,7 +153,18 @@ def running(
         background.repeat(figures.poll, FIGURES_SECONDS)
         _feed(functions, workers, background, clients)
 
-        yield Addresses(shop_server.url, api_server.url, provider_server.url, aws_server.url)
+        yield Addresses(shop_server.url, api_server.url, provider_server.url, aws_server.url, at, connected)
+
+
+def _platforms(names: Iterable[str], server: Callable[[], Server]) -> tuple[str, dict[str, Platform]]:
+    """Their address, and they by name; "" for none."""
+    wanted = list(names)
+    if not wanted:
+        return "", {}
+    at = server()
+    made = platforms.make(wanted, at.url)
+    at.start(platforms.application(made))
+    return at.url, made
 
 
 def _buses(template: Template) -> list[str]:

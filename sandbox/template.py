@@ -99,11 +99,25 @@ class Template:
     """A template with its parameters filled in.
 
     `references` answers `Ref` and `GetAtt` of resources once they are there: {"Ledger": {"Ref": name, "Arn": arn}}.
+    `stack` begins the names of what is made of it, `prefix` the logical ids of its functions, as others know them.
     """
 
-    def __init__(self, text: str, parameters: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        text: str,
+        parameters: Mapping[str, str],
+        stack: str = PSEUDO_PARAMETERS["AWS::StackName"],
+        prefix: str = "",
+    ) -> None:
         self._content = parse(text)
+        self.stack, self.prefix = stack, prefix
         self.references: dict[str, dict[str, str]] = {}
+        self.stacks: dict[str, Template] = {}
+        """Nested ones by logical id, once they were asked for."""
+        self.give(parameters)
+
+    def give(self, parameters: Mapping[str, str]) -> None:
+        """Raises ValueError for one that is not declared, and for one that is missing."""
         self._parameters: dict[str, Any] = {**PSEUDO_PARAMETERS}
         if unknown := parameters.keys() - self._content["Parameters"].keys():
             raise ValueError(f"the template has no parameter {', '.join(sorted(unknown))}")
@@ -120,14 +134,21 @@ class Template:
             if resource["Type"] == kind and self._holds(resource.get("Condition")):
                 yield logical_id, self._resolve(resource.get("Properties", {}))
 
-    def nested(self) -> Iterator["Template"]:
-        """The templates of nested stacks, with the parameters that this one gives them."""
-        for _, stack in self.resources("AWS::CloudFormation::Stack"):
+    def nested(self) -> Iterator[tuple[str, "Template"]]:
+        """Nested stacks by logical id: their templates, with the parameters that this one gives them now."""
+        for logical_id, stack in self.resources("AWS::CloudFormation::Stack"):
             given = {name: str(value) for name, value in stack["Parameters"].items()}
-            yield Template((ROOT / stack["TemplateURL"]).read_text(), given)
+            if logical_id in self.stacks:
+                self.stacks[logical_id].give(given)
+            else:
+                text = (ROOT / stack["TemplateURL"]).read_text()
+                self.stacks[logical_id] = Template(text, given, f"{self.stack}-{logical_id}", logical_id)
+            yield logical_id, self.stacks[logical_id]
 
     def functions(self) -> list[Function]:
-        return [_function(logical_id, it) for logical_id, it in self.resources("AWS::Serverless::Function")]
+        """Those of nested stacks behind its own."""
+        own = [_function(f"{self.prefix}{name}", it) for name, it in self.resources("AWS::Serverless::Function")]
+        return own + [function for _, nested in self.nested() for function in nested.functions()]
 
     def parameters(self) -> dict[str, str]:
         """As CloudFormation tells them: lists joined by commas."""
