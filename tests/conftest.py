@@ -55,6 +55,7 @@ botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 def template(**parameters: str) -> Template:
     read = copy.copy(_template(**parameters))
+    read.stacks = {}
     read.references = {name: {"Ref": f"sandbox-{name}"} for name in ("Ledger", "ApiKey", "WebhookSecrets")}
     read.references["Parking"] = {"Ref": f"https://sqs.{aws.REGION}.amazonaws.com/{aws.ACCOUNT}/sandbox-Parking"}
     read.references["Unpublished"] = {"Ref": "sandbox-unpublished"}
@@ -67,8 +68,34 @@ def _template(**parameters: str) -> Template:
     return Template((ROOT / "template.yaml").read_text(), {**PARAMETERS, **parameters})
 
 
-for _function in template(Mode="live").functions() + template().functions():
-    os.environ.update(_function.environment)
+CONNECTORS = {
+    "StorefrontUrl": "https://storefront.example/webhooks",
+    "ShopifyShop": "shop-example.myshopify.com",
+    "WooCommerceUrl": "https://woocommerce.example",
+    "Membership": "on",
+    "MemberMailFrom": "members@shop.example",
+    "Feed": "on",
+    "NoticesTo": "merchant@shop.example",
+    "NoticesFrom": "pay@shop.example",
+}
+"""Parameters with which every connector is on."""
+
+
+def _environment_of_all() -> dict[str, str]:
+    """One process has all functions: what connectors are told differently, a test that connects one says."""
+    found: dict[str, str] = {}
+    settings: dict[str, Any] = {}
+    for function in [
+        *template(**CONNECTORS).functions(),
+        *template(Mode="live").functions(),
+        *template().functions(),
+    ]:
+        found |= function.environment
+        settings |= json.loads(function.environment.get("SETTINGS", "{}"))
+    return found | {"SETTINGS": json.dumps(settings)}
+
+
+os.environ |= _environment_of_all()
 os.environ |= {
     "PATIENCE": "1",  # of the functions that somebody waits for
     "AWS_DEFAULT_REGION": aws.REGION,
@@ -189,7 +216,7 @@ def deployed_stack() -> Iterator[Aws]:
     with moto.mock_aws(), one_at_a_time():
         declared = template()
         aws.create_resources(declared)
-        named = {name: resource["Ref"] for name, resource in declared.references.items()}
+        named = {name: resource.get("Ref", "") for name, resource in declared.references.items()}
         stack = Aws(
             *(_client(service) for service in ("dynamodb", "secretsmanager", "sqs", "events", "s3")),
             parking_url=named["Parking"],

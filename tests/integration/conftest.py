@@ -14,11 +14,13 @@ from sandbox import aws, pocketsflow
 from sandbox.servers import Server
 from sandbox.worker import lambda_environment
 from tests.conftest import Aws, Provider, deployed_stack, template
+from tests.connected import Line, connected
 from tests.dynalite import dynalite
 from tests.environments import Environments, Kill, Run, operation
 from tests.integration.outages import Outages, Told, outages_of
 from tests.payloads import NOW, PRODUCT, delivery, http_event
 from tests.public import Site, served
+from tests.world import Clock as WorldClock
 from tests.world import World, world
 
 COURSE = "000000000000000000c0ffee"
@@ -185,6 +187,21 @@ def shop(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         made.requests.clear()
         made.clock.passes(minutes=5)
         yield made
+
+
+@pytest.fixture
+def connect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Line]]:
+    """Connects a connector to its platform: tests/connected.py. `clock` is a world's, where there is one; its stack is
+    the test's own then, and else one for the module."""
+    cloud = request.getfixturevalue("cloud" if "cloud" in request.fixturenames else "emptied")
+    with ExitStack() as opened:
+
+        def make(module: Any, platform: Any, clock: Any = None, **constants: Any) -> Line:
+            clock = clock or WorldClock(NOW)
+            named = platform.stack, dict(platform.parameters)
+            return opened.enter_context(connected(cloud, monkeypatch, clock, module, platform, *named, **constants))
+
+        yield make
 
 
 @pytest.fixture

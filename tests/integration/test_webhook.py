@@ -106,7 +106,7 @@ def test_a_secret_that_is_no_longer_pocketsflow_s(
     cloud: Aws, order_id: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every payment is refused, so the metric that an alarm watches counts each: not what cannot be a signature."""
-    [observability] = template().nested()
+    observability = dict(template().nested())["Observability"]
     alarm = dict(observability.resources("AWS::CloudWatch::Alarm"))["WebhookSignatureAlarm"]
     cloud.put_secret("WebhookSecrets", ROTATED)
     for signature, counted in (("", 0), ("0" * 63, 0), (None, 1)):

@@ -28,7 +28,7 @@ OURS = "pocketsflow-test"
 def nested(kind: str, **parameters: str) -> dict[str, dict[str, Any]]:
     """Resources of a type of the nested stack, parameters and conditions filled in, in a stack that has everything."""
     given = {"Stage": "test", "ServerRoutes": "on", "MonthlyBudget": "50", **parameters}
-    [template] = Template(TEXT, given).nested()
+    template = dict(Template(TEXT, given).nested())["Observability"]
     return dict(template.resources(kind))
 
 

@@ -1,0 +1,267 @@
+"""A connector in a time of its own: its rule, queue, table and secret by moto, its function in this process, and in the
+place of the internet a stand-in of its platform, with whatever fails on the way.
+
+Time passes only where a test says so. What SQS would do by its clock (hide a message, lay it aside) is done here by the
+test's; which events reach the queue the bus decides.
+"""
+
+import io
+import json
+import random
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import requests
+from requests.adapters import BaseAdapter
+from urllib3 import HTTPResponse
+from werkzeug.test import Client
+
+from connectors import consumer, deliveries, outgoing
+from payments import secrets
+from sandbox import aws
+from sandbox.template import ROOT, Template
+from tests.conftest import Aws, template
+from tests.world import Clock, Context
+
+BATCH = 5
+"""Messages at once, as in the template."""
+HIDDEN = timedelta(seconds=720)
+"""Until a message comes back that nobody has put off."""
+TRIES = 12
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What one request meets in place of its answer. `lost`: the "request", or the "answer" to one that was done."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    lost: str = ""
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@dataclass
+class Message:
+    id: str
+    body: str
+    due: datetime
+    tries: int = 0
+
+
+class Line:
+    """From the bus to a platform."""
+
+    def __init__(self, stack: Aws, clock: Clock, nested: Template, module: Any, application: Any) -> None:
+        self.clock = clock
+        self.waiting: list[Message] = []
+        self.dead: list[Message] = []
+        self.faults: list[Fault | None] = []
+        """What the next requests meet, one after the other; None for one that meets nothing."""
+        self.requests: list[str] = []
+        """That reached the platform or got lost, as "POST /path"."""
+        self.crashes = 0
+        """How many of the next events are delivered, and the process ends before it has noted that."""
+        self._stack, self._module, self._client = stack, module, Client(application)
+        self._queue = nested.references["Queue"]["Ref"]
+        self._hidden: dict[str, int] = {}
+        self._number = 0
+        self._seen: list[str] = []
+
+    # --- The bus ------------------------------------------------------------------------------------------------------
+
+    def publish(self, kind: str, **detail: Any) -> dict[str, Any]:
+        """Puts the example of an event on the bus, with these fields in place of its own; what was published."""
+        schema = json.loads((ROOT / "infra" / "events" / f"{kind}.json").read_text())
+        content = {**schema["examples"][0], "mode": "test", **detail}
+        entry = {"EventBusName": self._stack.bus, "Source": "pocketsflow.test", "DetailType": kind}
+        self._stack.events.put_events(Entries=[{**entry, "Detail": json.dumps(content)}])
+        return content
+
+    def arrive(self) -> list[Message]:
+        """What the bus has put into the queue meanwhile."""
+        queue = aws.sqs_backends[aws.ACCOUNT][aws.REGION].queues[self._queue.rpartition("/")[2]]
+        arrived = [self._message(message.body) for message in queue._messages]
+        queue._messages.clear()
+        self._seen += [message.body for message in arrived]
+        self.waiting += arrived
+        return arrived
+
+    def repeat(self) -> None:
+        """All that ever came comes again."""
+        self.waiting += [self._message(body) for body in self._seen]
+
+    def redrive(self) -> None:
+        self.waiting += [self._message(message.body) for message in self.dead]
+        self.dead.clear()
+
+    def _message(self, body: str) -> Message:
+        self._number += 1
+        return Message(f"message-{self._number}", body, self.clock.now)
+
+    # --- The queue ----------------------------------------------------------------------------------------------------
+
+    def work(self, hours: float = 0) -> list[Any]:
+        """Lets time pass; the answers of the function. Messages that are due come in the order of `waiting`."""
+        self.arrive()
+        answers: list[Any] = []
+        end = self.clock.now + timedelta(hours=hours)
+        while due := [message for message in self.waiting if message.due <= end]:
+            self.clock.now = max(self.clock.now, min(message.due for message in due))
+            batch = [message for message in self.waiting if message.due <= self.clock.now][:BATCH]
+            self._lay_aside(batch)
+            if batch:
+                answers.append(self._invoke(batch))
+        self.clock.now = end
+        return answers
+
+    def _lay_aside(self, batch: list[Message]) -> None:
+        for message in [message for message in batch if message.tries == TRIES]:
+            batch.remove(message)
+            self.waiting.remove(message)
+            self.dead.append(message)
+
+    def _invoke(self, batch: list[Message]) -> Any:
+        self._hidden.clear()
+        for message in batch:
+            message.tries += 1
+        records = [
+            {
+                "messageId": message.id,
+                "receiptHandle": message.id,
+                "body": message.body,
+                "attributes": {"ApproximateReceiveCount": str(message.tries)},
+            }
+            for message in batch
+        ]
+        try:
+            answer = self._module.handler({"Records": records}, Context(self.clock, 120))
+            failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
+        except Crash:
+            answer, failed = None, {message.id for message in batch}
+        for message in batch:
+            if message.id in failed:
+                message.due = self.clock.now + timedelta(seconds=self._hidden.get(message.id, HIDDEN.total_seconds()))
+            else:
+                self.waiting.remove(message)
+        return answer
+
+    def change_message_visibility(self, QueueUrl: str, ReceiptHandle: str, VisibilityTimeout: int) -> None:  # noqa: N803
+        assert QueueUrl == consumer.QUEUE_URL
+        assert 0 <= VisibilityTimeout <= 43_200
+        self._hidden[ReceiptHandle] = VisibilityTimeout
+
+    # --- The internet -------------------------------------------------------------------------------------------------
+
+    def send(self, request: requests.PreparedRequest) -> requests.Response:
+        self.requests.append(f"{request.method} {request.path_url}")
+        fault = self.faults.pop(0) if self.faults else None
+        if fault and fault.lost == "request":
+            raise requests.ConnectionError
+        if fault and fault.status:
+            return _response(request, fault.status, fault.headers, fault.body)
+        answer = self._client.open(
+            request.path_url, method=request.method, headers=list(request.headers.items()), data=request.body
+        )
+        if fault and fault.lost == "answer":
+            raise requests.ConnectionError
+        return _response(request, answer.status_code, dict(answer.headers), answer.data)
+
+    # --- What it has noted --------------------------------------------------------------------------------------------
+
+    def outcomes(self) -> dict[str, str]:
+        """Of events by id."""
+        return {
+            pk.removeprefix("event#"): item["outcome"]
+            for pk, item in self.items().items()
+            if pk.startswith("event#") and "outcome" in item
+        }
+
+    def items(self) -> dict[str, dict[str, Any]]:
+        """Of the connector's table, plain, by pk."""
+        found = self._stack.dynamodb.scan(TableName=deliveries.TABLE)["Items"]
+        return {item["pk"]["S"]: deliveries.plain(item) for item in found}
+
+
+def _response(
+    request: requests.PreparedRequest, status: int, headers: dict[str, str], body: bytes
+) -> requests.Response:
+    response = requests.Response()
+    response.status_code = status
+    response.headers.update(headers)
+    response.raw = HTTPResponse(io.BytesIO(body), headers=headers, preload_content=False, status=status)
+    response.request, response.url = request, str(request.url)
+    return response
+
+
+class _Internet(BaseAdapter):
+    def __init__(self, line: Line) -> None:
+        super().__init__()
+        self._line = line
+
+    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
+        return self._line.send(request)
+
+    def close(self) -> None:
+        pass
+
+
+@contextmanager
+def connected(
+    stack: Aws, patch: Any, clock: Clock, module: Any, platform: Any, name: str, parameters: dict[str, str], **its: Any
+) -> Iterator[Line]:
+    """The connector `module` of the nested stack `name`, which `parameters` switch on, and its platform, a WSGI
+    application; if it has a `secret` the connector's secret holds it. `its` are constants of the module."""
+    declared = template(**parameters)
+    declared.references["Bus"] = {"Ref": stack.bus}
+    nested = dict(declared.nested())[name]
+    aws.create_resources(nested)
+    line = Line(stack, clock, nested, module, platform)
+    patch.setattr(deliveries, "TABLE", nested.references["Deliveries"]["Ref"])
+    patch.setattr(consumer, "QUEUE_URL", nested.references["Queue"]["Ref"])
+    patch.setattr(consumer, "_queue", line)
+    patch.setattr(consumer, "datetime", clock.datetime)
+    for constant, value in its.items():
+        patch.setattr(module, constant, value)
+    if "Secret" in nested.references:
+        arn = nested.references["Secret"]["Ref"]
+        patch.setattr(module, "SECRET_ARN", arn)
+        stack.secrets.put_secret_value(SecretId=arn, SecretString=platform.secret)
+    note = deliveries.done
+
+    def crash_or_note(*told: Any) -> None:
+        if line.crashes:
+            line.crashes -= 1
+            raise Crash
+        note(*told)
+
+    patch.setattr(deliveries, "done", crash_or_note)
+    patch.setattr(outgoing._http, "adapters", {"https://": _Internet(line)})
+    secrets._copies.clear()
+    yield line
+    secrets._copies.clear()
+    _remove(stack, nested)
+
+
+def _remove(stack: Aws, nested: Template) -> None:
+    """The next test may connect the same."""
+    stack.dynamodb.delete_table(TableName=nested.references["Deliveries"]["Ref"])
+    stack.events.remove_targets(EventBusName=stack.bus, Rule=f"{nested.stack}-Rule", Ids=["queue"])
+    stack.events.delete_rule(EventBusName=stack.bus, Name=f"{nested.stack}-Rule")
+    for queue in ("Queue", "DeadLetters"):
+        stack.sqs.delete_queue(QueueUrl=nested.references[queue]["Ref"])
+    if "Secret" in nested.references:
+        arn = nested.references["Secret"]["Ref"]
+        stack.secrets.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+
+
+def shuffled(messages: Iterable[Message], seed: int) -> list[Message]:
+    mixed = list(messages)
+    random.Random(seed).shuffle(mixed)
+    return mixed
