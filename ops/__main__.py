@@ -4,6 +4,7 @@ from ops import (
     audit,
     catalogue,
     completion,
+    connectors,
     doctor,
     erase,
     export,
@@ -30,6 +31,7 @@ from ops.cli import pf
 pf.add_command(audit.listed)
 pf.add_command(catalogue.catalogue)
 pf.add_command(completion.completion)
+pf.add_command(connectors.connector)
 pf.add_command(doctor.doctor)
 pf.add_command(erase.erase)
 pf.add_command(export.export)

@@ -9,9 +9,9 @@ from ops.cli import Failed, TryAgain
 from ops.stack import Stack
 
 
-def invoke(stack: Stack, output: str, payload: bytes) -> Any:
-    """What the function that the stack's output names answers. Raises Failed and TryAgain, and what AWS raises."""
-    functions, name = stack.client("lambda"), stack.output(output)
+def invoke(stack: Stack, name: str, payload: bytes) -> Any:
+    """What a function answers. Raises Failed and TryAgain, and what AWS raises."""
+    functions = stack.client("lambda")
     try:
         answer = functions.invoke(FunctionName=name, Payload=payload)
     except ClientError as error:

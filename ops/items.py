@@ -31,7 +31,7 @@ def get(stack: Stack, pk: str) -> Item | None:
         answer = dynamodb.get_item(TableName=stack.table, Key={"pk": {"S": pk}}, ConsistentRead=True)
     except dynamodb.exceptions.ResourceNotFoundException:
         raise no_table(stack) from None
-    return _plain(answer["Item"]) if "Item" in answer else None
+    return plain(answer["Item"]) if "Item" in answer else None
 
 
 def scan(stack: Stack, prefixes: Sequence[str], seen: Callable[[int], None] | None = None) -> Iterator[Item]:
@@ -77,14 +77,14 @@ def scan(stack: Stack, prefixes: Sequence[str], seen: Callable[[int], None] | No
                 looked_at, items = page
                 if seen:
                     seen(looked_at)
-                yield from map(_plain, items)
+                yield from map(plain, items)
         finally:  # also when nobody reads on: whoever waits for room to put a page is let go
             stopped = True
             while running:
                 running -= pages.get() is None
 
 
-def _plain(item: Any) -> Item:
+def plain(item: Any) -> Item:
     """{"S": "a"} becomes "a": as functions/payments/table.py does, whose import needs an environment."""
     return {name: _value(typed) for name, typed in item.items()}
 
@@ -93,7 +93,7 @@ def _value(typed: Any) -> Any:
     [(kind, content)] = typed.items()
     match kind:
         case "M":
-            return _plain(content)
+            return plain(content)
         case "L":
             return [_value(each) for each in content]
         case "SS":

@@ -1,4 +1,5 @@
-"""The queues of parked webhooks (functions/webhook.py says what lies in them), looked at and filled by hand."""
+"""Queues, looked at and filled by hand: those of parked webhooks (functions/webhook.py says what lies in them), and the
+connectors'."""
 
 import base64
 import json

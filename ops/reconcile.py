@@ -98,7 +98,7 @@ def _run(stack: Stack, event: dict[str, Any], end: float) -> dict[str, Any]:
     with progress("requests to Pocketsflow") as advance:
         while True:
             try:
-                answer = functions.invoke(stack, "ReconcileFunctionName", json.dumps(event).encode())
+                answer = functions.invoke(stack, stack.output("ReconcileFunctionName"), json.dumps(event).encode())
             except (BotoCoreError, ClientError, Failed) as error:
                 if not runs:
                     raise

@@ -260,7 +260,8 @@ def _hand_over(stack: Stack, s3: Any, bucket: str, key: str) -> bool:
         payload = None  # not of the relay: nobody knows what it is
     try:
         if isinstance(payload, str):
-            is_done = functions.invoke(stack, "RelayFunctionName", payload.encode()) == {"batchItemFailures": []}
+            answer = functions.invoke(stack, stack.output("RelayFunctionName"), payload.encode())
+            is_done = answer == {"batchItemFailures": []}
     except Failed as failure:
         tell(printable(f"{back}: {failure.message}"))
     finally:

@@ -31,7 +31,7 @@ AT_ONCE = {"unauthorized", "not_found", "refused", "gone", "forbidden_address", 
 """Reasons that no waiting mends: somebody is told at the first try."""
 
 Deliver = Callable[["Event", datetime], str]
-Check = Callable[[datetime], Mapping[str, Any]]
+Check = Callable[[str, datetime], Mapping[str, Any]]
 
 _queue = aws.client("sqs")
 
@@ -57,10 +57,11 @@ class Event:
 
 def consume(event: dict[str, Any], context: aws.Context, deliver: Deliver, check: Check) -> dict[str, Any]:
     """Hands each message to `deliver`, which returns the outcome in a word or raises Undelivered, and may be called
-    again for what it has done, since a crash leaves no trace. `{"test": …}` is somebody's `pf connector test`."""
+    again for what it has done, since a crash leaves no trace. `{"test": <type of an event>}` is for `check`, which
+    speaks to the other side, changes nothing there, and says what came of it (`pf connector test`)."""
     now = datetime.now(UTC)
     if "test" in event:
-        return _checked(check, now)
+        return _checked(check, str(event["test"]), now)
     failures: list[dict[str, str]] = []
     reasons: set[str] = set()
     with aws.finishing_in_time(context):
@@ -162,8 +163,8 @@ def _if_possible(otherwise: str) -> Iterator[None]:
         logger.warning(otherwise, extra={"error": where(error)})
 
 
-def _checked(check: Check, now: datetime) -> dict[str, Any]:
+def _checked(check: Check, kind: str, now: datetime) -> dict[str, Any]:
     try:
-        return dict(check(now))
+        return dict(check(kind, now))
     except Undelivered as undelivered:
         return {"outcome": "failed", "reason": undelivered.reason}

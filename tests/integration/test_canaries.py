@@ -113,6 +113,10 @@ PF = [
     Command(("erase", "--email", EMAIL, "--yes"), ASKED),
     Command(("erase", "--email", EMAIL, "--yes", "--json"), ASKED),
     Command(("audit", "--json")),
+    Command(("connector", "list")),
+    Command(("connector", "status", "feed"), code=1),
+    Command(("connector", "retry", "feed", "--yes"), code=1),
+    Command(("connector", "test", "feed"), code=1),
 ]
 """Every command of `pf`, its failures, too; what is personal is shown to whoever asks for it, and named here."""
 

@@ -43,7 +43,7 @@ def module() -> Any:
 
     made = SimpleNamespace(SECRET_ARN="", deliver=deliver)
     made.handler = lambda event, context: consumer.consume(
-        event, context, lambda *told: made.deliver(*told), lambda _: {"outcome": "fine"}
+        event, context, lambda *told: made.deliver(*told), lambda kind, _: {"outcome": f"fine {kind}"}
     )
     return made
 
@@ -254,9 +254,9 @@ def test_at_once(line: Line, told: Told):
 
 def test_check(line: Line):
     """`{"test": …}` checks and delivers nothing; what it met is said by its reason."""
-    assert line._module.handler({"test": "order.paid"}, None) == {"outcome": "fine"}
+    assert line._module.handler({"test": "order.paid"}, None) == {"outcome": "fine order.paid"}
 
-    def fails(_now: datetime) -> dict[str, str]:
+    def fails(_kind: str, _now: datetime) -> dict[str, str]:
         raise Undelivered("unauthorized")
 
     assert consumer.consume({"test": ""}, None, lambda *_: "", fails) == {"outcome": "failed", "reason": "unauthorized"}  # type: ignore[arg-type]

@@ -19,6 +19,10 @@ ORDER = "ord_test_01m844ah4r4tff59tdwh9edd1r"
 WORDS: dict[str, tuple[str, ...]] = {
     "audit": (),
     "catalogue pull": ("--yes",),
+    "connector list": (),
+    "connector retry": ("feed", "--yes"),
+    "connector status": ("feed",),
+    "connector test": ("feed",),
     "doctor": (),
     "erase": ("--email", "nobody@example.com", "--yes"),
     "events": (),
@@ -124,7 +128,7 @@ def _denied(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
 
 def test_without_permission(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says what may not be done, and no traceback. The doctor goes on, and `kept` asks for the stack alone."""
-    _denied(monkeypatch, deployed())
+    _denied(monkeypatch, deployed(FeedConnector="queue dead table function -"))
     for name in WORDS.keys() - {"doctor", "kept"}:
         result = run(*words(name))
         assert result.exit_code == 1, (name, result.output)
