@@ -233,4 +233,5 @@ def fill_secrets(
     for logical_id, _ in template.resources("AWS::SecretsManager::Secret"):
         secrets.put_secret_value(SecretId=template.references[logical_id]["Ref"], SecretString=SECRETS[logical_id])
     for logical_id, value in (of_connectors or {}).items():
-        secrets.put_secret_value(SecretId=template.stacks[logical_id].references["Secret"]["Ref"], SecretString=value)
+        made = template.stacks[logical_id].references["ConnectorSecret"]
+        secrets.put_secret_value(SecretId=made["Ref"], SecretString=value)

@@ -229,8 +229,8 @@ def connected(
     patch.setattr(consumer, "datetime", clock.datetime)
     for constant, value in its.items():
         patch.setattr(module, constant, value)
-    if "Secret" in nested.references:
-        arn = nested.references["Secret"]["Ref"]
+    if "ConnectorSecret" in nested.references:
+        arn = nested.references["ConnectorSecret"]["Ref"]
         patch.setattr(module, "SECRET_ARN", arn)
         stack.secrets.put_secret_value(SecretId=arn, SecretString=platform.secret)
     note = deliveries.done
@@ -256,8 +256,8 @@ def _remove(stack: Aws, nested: Template) -> None:
     stack.events.delete_rule(EventBusName=stack.bus, Name=f"{nested.stack}-Rule")
     for queue in ("Queue", "DeadLetters"):
         stack.sqs.delete_queue(QueueUrl=nested.references[queue]["Ref"])
-    if "Secret" in nested.references:
-        arn = nested.references["Secret"]["Ref"]
+    if "ConnectorSecret" in nested.references:
+        arn = nested.references["ConnectorSecret"]["Ref"]
         stack.secrets.delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
 
 

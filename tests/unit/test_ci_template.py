@@ -13,6 +13,7 @@ import yaml
 
 from ops import rollout
 from sandbox.template import ROOT, Template, parse
+from tests.conftest import CONNECTORS
 
 CI = (ROOT / "infra/ci.yaml").read_text()
 TEMPLATE = (ROOT / "template.yaml").read_text()
@@ -147,7 +148,7 @@ def test_what_may_be_done_is_done_to_this_stage(name: str) -> None:
         r"(arn:aws:apigateway:eu-west-1::/(apis|domainnames|tags)|arn:aws:lambda:\S+:event-source-mapping:\*$"
         r"|arn:aws:codedeploy:\S+:deploymentconfig:CodeDeployDefault\.Lambda\*$|arn:aws:iam::\d+:role/aws-service-role/ops\."
         r"|arn:aws:cloudformation:\S+(transform/Serverless-2016-10-31|stack/aws-sam-cli-managed-default/\*)$"
-        r"|ExecutionRole\.Arn$|arn:aws:kms:)"
+        r"|ExecutionRole\.Arn$|arn:aws:kms:|arn:aws:ses:\S+:identity/\*$)"  # of mail: the role names one sender
     )
     for statement in statements(made(KmsKeyArn=KEY)[name]):
         for resource in words(statement["Resource"]):
@@ -156,7 +157,8 @@ def test_what_may_be_done_is_done_to_this_stage(name: str) -> None:
                 assert actions(statement) <= EVERYWHERE[name] or statement["Condition"] == mapped
             elif ":secret:" in resource and "secretsmanager:CreateSecret" not in actions(statement):
                 tag = "aws:ResourceTag/aws:cloudformation:stack-name"
-                assert statement["Condition"] == {"StringEquals": {tag: "pocketsflow-test"}}
+                names = ["pocketsflow-test", "pocketsflow-test-*Stack-*"]  # its own, and its connectors'
+                assert statement["Condition"] == {"StringLike": {tag: names}}
             elif ":secret:" not in resource:
                 assert "pocketsflow-test" in resource or otherwise.match(resource), resource
 
@@ -247,7 +249,9 @@ def test_roles_are_passed_to_the_services_that_take_them() -> None:
 def _roles_of_the_stack() -> list[dict[str, Any]]:
     merged = rollout.gradual(parse(TEMPLATE), "Canary10Percent5Minutes", "r1")
     every = {"Mode": "live", "ServerRoutes": "on", "Challenge": "turnstile", "Tracing": "on", "KmsKeyArn": KEY}
-    return list(dict(Template(json.dumps(merged), every).resources("AWS::IAM::Role")).values())
+    read = Template(json.dumps(merged), {**every, **CONNECTORS})
+    found = list(dict(read.resources("AWS::IAM::Role")).values())
+    return found + [role for _, nested in read.nested() for _, role in nested.resources("AWS::IAM::Role")]
 
 
 def test_the_boundary_has_what_the_stack_s_roles_need_and_no_more() -> None:
@@ -268,6 +272,7 @@ TYPES = {
     "AWS::Events::Archive": "events:CreateArchive",
     "AWS::Events::EventBus": "events:CreateEventBus",
     "AWS::Events::EventBusPolicy": "events:PutPermission",
+    "AWS::Events::Rule": "events:PutRule",
     "AWS::IAM::Role": "iam:CreateRole",
     "AWS::Logs::LogGroup": "logs:CreateLogGroup",
     "AWS::Logs::QueryDefinition": "logs:PutQueryDefinition",
@@ -294,7 +299,7 @@ EVENTS = {
 def test_whatever_the_template_declares_can_be_made() -> None:
     """A resource of another type needs a right in infra/ci.yaml, and a line here."""
     allowed = {action for each in statements(made()["ExecutionRole"]) for action in actions(each)}
-    declared = [ROOT / "template.yaml", *(path for path in (ROOT / "infra").glob("observability.yaml"))]
+    declared = [ROOT / "template.yaml", *(ROOT / "infra" / f"{name}.yaml" for name in ("observability", "connector"))]
     for path in declared:
         for resource in parse(path.read_text())["Resources"].values():
             kind = resource["Type"]

@@ -366,7 +366,8 @@ def test_every_alarm_is_explained(name: str) -> None:
 
 def test_the_runbook_has_no_other_sections() -> None:
     """Each is an alarm's, or the budget's, and the table at the top leads to each."""
-    assert sections().keys() == {*(slug(alarm) for alarm in EXPLAINED.values()), "budget"}
+    of_stack = {name for name in sections() if not name.startswith("connector-")}  # those: test_connector_template.py
+    assert of_stack == {*(slug(alarm) for alarm in EXPLAINED.values()), "budget"}
     contents, _, _ = RUNBOOK.partition("\n## ")
     assert set(re.findall(r"\]\(#([a-z-]+)\)", contents)) == sections().keys()
     assert set(re.findall(r"\]\(#([a-z-]+)\)", RUNBOOK)) == sections().keys()

@@ -18,6 +18,7 @@ import reconcile
 import relay
 import retain
 import webhook
+from ops.connectors import OUTPUTS as CONNECTOR_OUTPUTS
 from payments import aws, ledger, pocketsflow, provider, secrets, table
 from sandbox import aws as sandbox_aws
 from sandbox.template import ROOT, Template
@@ -999,7 +1000,7 @@ def test_parameters_are_all_shown_and_all_used():
     groups = SOURCE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     shown = [name for group in groups for name in group["Parameters"]]
     assert sorted(shown) == sorted(PARAMETERS)
-    used = " ".join(strings([SOURCE[part] for part in ("Conditions", "Globals", "Resources")]))
+    used = " ".join(strings([SOURCE[part] for part in ("Conditions", "Globals", "Resources", "Rules")]))
     for name in PARAMETERS:
         assert re.search(rf"\b{name}\b", used), name
 
@@ -1121,4 +1122,8 @@ def test_outputs():
         "WebhookFunctionName": {"Ref": "WebhookFunction"},
         "RelayFunctionName": {"Ref": "RelayFunction"},
         "ReconcileFunctionName": {"Ref": "ReconcileFunction"},
+        **{
+            output: {"Fn::GetAtt": [f"{output.removesuffix('Connector')}Stack", "Outputs.Connector"]}
+            for output in CONNECTOR_OUTPUTS.values()
+        },
     }
