@@ -69,6 +69,10 @@ def find(stack: Stack, name: str) -> Connector:
     return Connector(name, Queue(queue, sqs), Queue(dead, sqs), its_table, function, stack.client("dynamodb"))
 
 
+def all_on(stack: Stack) -> list[Connector]:
+    return [find(stack, name) for name, output in OUTPUTS.items() if output in stack.outputs]
+
+
 @click.group("connector")
 def connector() -> None:
     """Where events go on to: your own server, Shopify, WooCommerce, members, a no-code tool, a mailbox."""
@@ -82,8 +86,7 @@ _name = click.argument("name", type=click.Choice(list(OUTPUTS)))
 @click.pass_obj
 def listed(stack: Callable[[], Stack], *, as_json: bool) -> None:
     """The connectors that are on, and how they are."""
-    on = stack()
-    found = [find(on, name).summary() for name, output in OUTPUTS.items() if output in on.outputs]
+    found = [each.summary() for each in all_on(stack())]
     if as_json:
         print_json(found)
     elif not found:
