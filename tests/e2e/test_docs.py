@@ -141,7 +141,7 @@ def test_the_commands_of_aws_exist() -> None:
     """Each service, operation and option is AWS's, and each output that is named is the template's."""
     session, seen = botocore.session.get_session(), 0
     outputs = (ROOT / "template.yaml").read_text().partition("\nOutputs:\n")[2]
-    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+    for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")):
         for service, operation, words in COMMAND.findall(path.read_text()):
             model = session.get_service_model(service)
             operations = {xform_name(name, "-"): name for name in model.operation_names}
@@ -165,7 +165,7 @@ def test_every_outcome_is_documented() -> None:
 
 def test_links_lead_somewhere() -> None:
     """Every relative link and picture is a file."""
-    for path in (ROOT / "README.md", *ROOT.glob("docs/*.md")):
+    for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")):
         for target in re.findall(r"\]\((?!https?://)([^)#]+)\)", path.read_text()):
             assert (Path(path.parent) / target).exists(), f"{path.name}: {target}"
 
@@ -193,7 +193,13 @@ def test_every_entry_is_in_the_threat_model() -> None:
     entries = SECURITY.partition("\n## Entries\n")[2].partition("\n## ")[0]
     ways = r"SQS::Queue|Events::EventBus|Events::Archive|DynamoDB::Table|S3::Bucket|SecretsManager::Secret|SNS::Topic"
     declared = [
-        *re.findall(rf"^  (\w+):.*\n    Type: AWS::(?:{ways})\n", (ROOT / "template.yaml").read_text(), re.MULTILINE),
+        *(
+            name
+            for path in ("template.yaml", "infra/connector.yaml")
+            for name in re.findall(
+                rf"^  (\w+):.*\n    Type: AWS::(?:{ways})\n", (ROOT / path).read_text(), re.MULTILINE
+            )
+        ),
         *re.findall(r"^  (\w+):.*\n    Type: AWS::IAM::Role\n", (ROOT / "infra/ci.yaml").read_text(), re.MULTILINE),
     ]
     described = re.findall(r"^  (/\S+):\n    (\w+):", (ROOT / "infra/openapi.yaml").read_text(), re.MULTILINE)
