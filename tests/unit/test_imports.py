@@ -16,13 +16,15 @@ import pytest
 from sandbox.template import ROOT
 from sandbox.worker import lambda_environment
 from tests.bench import cold
-from tests.conftest import template
+from tests.conftest import CONNECTORS, template
 
-FUNCTIONS = {function.handler.partition(".")[0]: function for function in template(Mode="live").functions()}
+FUNCTIONS = {
+    function.handler.rpartition(".")[0]: function for function in template(Mode="live", **CONNECTORS).functions()
+}
 IMPORTS = Path(__file__).with_name("imports.json")
 LEVELS = {"aws_lambda_powertools": 3}
 COMPILED = "cython_runtime"  # there where charset_normalizer is compiled
-OURS = {"payments", *FUNCTIONS}
+OURS = {"payments", "connectors", *FUNCTIONS}
 WITH_BOTO3 = {"boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3"}
 """What Lambda's runtime brings."""
 

@@ -79,7 +79,8 @@ def shown() -> Iterator[Metric]:
                 namespace, name, *rest = [each for each in row if isinstance(each, str)]
                 yield namespace, name, tuple(zip(rest[::2], rest[1::2], strict=True))
             elif match := re.search(r'SEARCH\(.*MetricName="(\w+)"', row[0]["expression"]):
-                yield OURS, match[1], (("service", "webhook"),)
+                service = "feed" if match[1].startswith("Deliver") and match[1] != "Deliveries" else "webhook"
+                yield OURS, match[1], (("service", service),)
 
 
 def names_of(argument: ast.expr) -> list[str]:
@@ -97,11 +98,11 @@ def names_of(argument: ast.expr) -> list[str]:
 def emitted() -> set[tuple[str, str]]:
     """Service and name of every metric that the source may emit: by the modules that each function imports."""
     found = set()
-    for path in (*FUNCTION_DIR.glob("*.py"), *FUNCTION_DIR.glob("payments/*.py")):
+    for path in (*FUNCTION_DIR.glob("*.py"), *FUNCTION_DIR.glob("payments/*.py"), *FUNCTION_DIR.glob("connectors/*.py")):
         module = path.relative_to(FUNCTION_DIR).with_suffix("").as_posix().replace("/", ".")
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("count", "measure"):
-                services = IMPORTS.get(module, module).split()
+                services = [each.rpartition(".")[2] for each in IMPORTS.get(module, module).split()]
                 found |= {(service, name) for service in services for name in names_of(node.args[0])}
     return found
 
