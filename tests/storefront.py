@@ -45,6 +45,9 @@ class Shop(Platform):
         environ["wsgi.input"] = io.BytesIO(body)
         return super().__call__(environ, start_response)
 
+    def close(self) -> None:
+        self.shop.db.close()
+
     def order(self, number: int = 1) -> tuple[str, int]:
         """Its status, and how often it was shipped."""
         order = self.state()["orders"][number - 1]

@@ -1,8 +1,9 @@
 """The connector to the shop's own server, held against Standard Webhooks' library and the example of such a server."""
 
+import contextlib
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -26,8 +27,9 @@ PAGE = (ROOT / "docs/connectors/storefront.md").read_text()
 
 
 @pytest.fixture
-def server() -> Shop:
-    return Shop(orders=3)
+def server() -> Iterator[Shop]:
+    with contextlib.closing(Shop(orders=3)) as made:
+        yield made
 
 
 @pytest.fixture

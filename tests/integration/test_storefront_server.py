@@ -1,10 +1,16 @@
 """The example of a shop's server: what it believes, and a purchase from its page to its order, through everything."""
 
+import contextlib
 import itertools
 import json
+import re
+import runpy
+import wsgiref.simple_server
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,21 +19,24 @@ from werkzeug.test import Client
 
 from connectors import storefront
 from sandbox.servers import Server
+from sandbox.template import ROOT
 from tests.connected import Line
 from tests.payloads import NOW, SECRET, create_key
 from tests.public import Site
 from tests.storefront import HISTORY, OTHER_SECRET, Shop, of_order, signed
 from tests.world import PRODUCTS, Clock
 
+EXAMPLE = ROOT / "examples/storefront-server/server.py"
 PAID = of_order(1)
 BODY = json.dumps({"type": "order.paid", "data": PAID}).encode()
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Shop:
-    """Whose clock stands still at NOW."""
+def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Whose clock stands still at NOW. Its parameter is how many orders wait."""
     monkeypatch.setattr(standardwebhooks.webhooks, "datetime", Clock(NOW).datetime)
-    return Shop()
+    with contextlib.closing(Shop(getattr(request, "param", 1))) as made:
+        yield made
 
 
 def test_a_signed_webhook_marks_the_order_paid_once(server: Shop) -> None:
@@ -99,18 +108,33 @@ def test_what_is_no_order_is_taken(server: Shop) -> None:
     assert server.order() == ("pending", 0)
 
 
-def test_in_every_order(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("server", [120], indirect=True)
+def test_in_every_order(server: Shop) -> None:
     """Payment, refund of a part, dispute, its end and refund of the rest, in all 120 orders: the shop ends where the
     ledger does, and has shipped, once, what it ever knew as paid."""
-    monkeypatch.setattr(standardwebhooks.webhooks, "datetime", Clock(NOW).datetime)
-    permutations = list(itertools.permutations(HISTORY))
-    server = Shop(orders=len(permutations))
-    for number, revisions in enumerate(permutations, 1):
+    for number, revisions in enumerate(itertools.permutations(HISTORY), 1):
         for revision in revisions:
             assert server.told(of_order(revision, number), f"{number}-{revision}", NOW) == 204
         known = {HISTORY[revision][1] for revision in itertools.accumulate(revisions, max)}
         shipped = bool(known & {"paid", "partially_refunded"})
         assert server.order(number) == ("refunded", int(shipped)), revisions
+
+
+def test_it_starts_as_its_first_lines_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment that they name is all that it needs; it listens to this machine alone."""
+    started: list[tuple[str, int, Any]] = []
+
+    def make_server(host: str, port: int, shop: Any) -> Any:
+        started.append((host, port, shop))
+        return SimpleNamespace(serve_forever=shop.db.close)
+
+    monkeypatch.setattr(wsgiref.simple_server, "make_server", make_server)
+    monkeypatch.chdir(tmp_path)
+    for name in re.findall(r"([A-Z_]+)=", EXAMPLE.read_text().partition("python server.py")[0]):
+        monkeypatch.setenv(name, OTHER_SECRET)
+    runpy.run_path(str(EXAMPLE), run_name="__main__")
+    [(host, port, _)] = started
+    assert (host, port) == ("127.0.0.1", 8080)
 
 
 # --- The whole way ----------------------------------------------------------------------------------------------------
@@ -147,8 +171,8 @@ def custom(site: Site, connect: Callable[..., Line], monkeypatch: pytest.MonkeyP
     api = Server(0)
     api.start(site)
     server.shop.url, server.shop.sku, server.shop.api, server.shop.key = "https://shop.example", "course", api.url, key
-    yield Custom(site, server, line)
-    api.close()
+    with contextlib.closing(api), contextlib.closing(server):
+        yield Custom(site, server, line)
 
 
 def test_a_shop_with_its_own_order_numbers_works_whole(custom: Custom) -> None:
