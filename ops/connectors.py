@@ -1,6 +1,7 @@
 """`pf connector`: where events of the bus go on to, and what became of them (functions/connectors/)."""
 
 import json
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +11,18 @@ from typing import Any
 import click
 
 from ops import audit, functions, items
-from ops.cli import Failed, confirmed, json_option, print_json, progress, reason_option, table, tell, yes_option
+from ops.cli import (
+    Failed,
+    confirmed,
+    is_terminal,
+    json_option,
+    print_json,
+    progress,
+    reason_option,
+    table,
+    tell,
+    yes_option,
+)
 from ops.queues import Message, Queue
 from ops.stack import Stack
 
@@ -42,6 +54,7 @@ class Connector:
     dead: Queue
     table: str
     function: str
+    secret: str | None
     _dynamodb: Any
 
     def item(self, pk: str) -> dict[str, Any]:
@@ -64,9 +77,10 @@ def find(stack: Stack, name: str) -> Connector:
     """Raises Failed for one that is off."""
     if OUTPUTS[name] not in stack.outputs:
         raise Failed(f"the connector {name} is off; the parameter {_SWITCHES[name]} switches it on, and a deployment")
-    queue, dead, its_table, function, _ = stack.output(OUTPUTS[name]).split(" ")
-    sqs = stack.client("sqs")
-    return Connector(name, Queue(queue, sqs), Queue(dead, sqs), its_table, function, stack.client("dynamodb"))
+    queue, dead, its_table, function, arn = stack.output(OUTPUTS[name]).split(" ")
+    sqs, dynamodb = stack.client("sqs"), stack.client("dynamodb")
+    its_secret = None if arn == "-" else arn
+    return Connector(name, Queue(queue, sqs), Queue(dead, sqs), its_table, function, its_secret, dynamodb)
 
 
 def all_on(stack: Stack) -> list[Connector]:
@@ -185,6 +199,33 @@ def _move(found: Connector, depth: int, event_id: str | None, advance: Callable[
                 moved += 1
             advance(1)
     return moved
+
+
+@connector.command("secret")
+@_name
+@reason_option(required=False)
+@json_option
+@click.pass_obj
+def secret(stack: Callable[[], Stack], *, name: str, reason: str, as_json: bool) -> None:
+    """Puts what the other side knows it by into its secret, in the place of what was there.
+
+    Asked for without being shown, or read from standard input; several words are separated by spaces. The page of the
+    connector in docs/connectors/ says which.
+    """
+    on = stack()
+    found = find(on, name)
+    if found.secret is None:
+        raise Failed(f"the connector {name} has no secret")
+    typed = click.prompt("Secret", hide_input=True, err=True) if is_terminal() else sys.stdin.read()
+    words = typed.split()
+    if not words or any(not word.isascii() or not word.isprintable() for word in words):
+        raise Failed("this is no secret: words of ASCII, and one at least")
+    audit.write(on, "connector secret", reason, datetime.now(UTC), connector=name, words=str(len(words)))
+    on.client("secretsmanager").put_secret_value(SecretId=found.secret, SecretString=" ".join(words))
+    if as_json:
+        print_json({"connector": name, "words": len(words)})
+    else:
+        tell(f"Kept: {len(words)} words, which count within five minutes. See: pf connector test {name}")
 
 
 @connector.command("test")

@@ -26,7 +26,7 @@ from sandbox.template import ROOT, Template
 from tests.conftest import Aws, template
 from tests.world import Clock, Context
 
-BATCH = 5
+BATCH = 3
 """Messages at once, as in the template."""
 HIDDEN = timedelta(seconds=720)
 """Until a message comes back that nobody has put off."""

@@ -27,7 +27,7 @@ MOST = 43_000
 """SQS hides a message for twelve hours from when it was received, no longer."""
 ONE_TRY = 30.0
 """Seconds that a delivery may take: what cannot be begun in time is left to the next invocation."""
-AT_ONCE = {"unauthorized", "not_found", "refused", "gone", "forbidden_address", "disabled"}
+AT_ONCE = {"unauthorized", "not_found", "refused", "gone", "forbidden_address", "disabled", "secret_missing"}
 """Reasons that no waiting mends: somebody is told at the first try."""
 
 Deliver = Callable[["Event", datetime], str]
@@ -59,9 +59,8 @@ def consume(event: dict[str, Any], context: aws.Context, deliver: Deliver, check
     """Hands each message to `deliver`, which returns the outcome in a word or raises Undelivered, and may be called
     again for what it has done, since a crash leaves no trace. `{"test": <type of an event>}` is for `check`, which
     speaks to the other side, changes nothing there, and says what came of it (`pf connector test`)."""
-    now = datetime.now(UTC)
     if "test" in event:
-        return _checked(check, str(event["test"]), now)
+        return _checked(check, str(event["test"]), datetime.now(UTC))
     failures: list[dict[str, str]] = []
     reasons: set[str] = set()
     with aws.finishing_in_time(context):
@@ -69,11 +68,13 @@ def consume(event: dict[str, Any], context: aws.Context, deliver: Deliver, check
             if aws.time_left() < ONE_TRY:
                 _come_back(message, 0)
                 failures.append({"itemIdentifier": message["messageId"]})
-            elif (reason := _consume(message, deliver, now)) is not None:
+            elif (reason := _consume(message, deliver, datetime.now(UTC))) is not None:
                 reasons.add(reason)
                 failures.append({"itemIdentifier": message["messageId"]})
         with _if_possible("not_noted"):
-            deliveries.note(done=len(failures) < len(event["Records"]), failure=min(reasons, default=None), now=now)
+            deliveries.note(
+                done=len(failures) < len(event["Records"]), failure=min(reasons, default=None), now=datetime.now(UTC)
+            )
     about(None)
     return {"batchItemFailures": failures}
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from connectors import consumer, deliveries, outgoing
-from payments import aws, secrets
+from connectors import consumer, credentials, deliveries, outgoing
+from payments import aws
 from payments.table import timestamp
 from payments.telemetry import observed
 
@@ -73,10 +73,7 @@ def _signature(content: bytes, key: bytes) -> str:
 
 def _keys(now: datetime) -> list[bytes]:
     """One at least: nothing leaves unsigned."""
-    try:
-        words = secrets.read(SECRET_ARN, PREFIX, now) or secrets.read(SECRET_ARN, PREFIX, now, secrets.REFRESH)
-    except secrets.Unavailable:
-        raise outgoing.Undelivered("secret_unreachable") from None
+    words = credentials.words(SECRET_ARN, PREFIX, now)
     keys = [key for word in words if len(key := _decoded(word.removeprefix(PREFIX))) >= SHORTEST]
     if not keys:
         raise outgoing.Undelivered("secret_missing")

@@ -117,6 +117,7 @@ PF = [
     Command(("connector", "status", "feed"), code=1),
     Command(("connector", "retry", "feed", "--yes"), code=1),
     Command(("connector", "test", "feed"), code=1),
+    Command(("connector", "secret", "feed"), code=1),
 ]
 """Every command of `pf`, its failures, too; what is personal is shown to whoever asks for it, and named here."""
 

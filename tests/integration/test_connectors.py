@@ -148,8 +148,8 @@ def test_one_failure_is_not_the_others(line: Line, platform: Platform):
     """Of a batch only what failed comes again."""
     told = [line.publish("order.paid", id=str(number), subject=f"order#{number}") for number in range(5)]
     line.faults = [None, Fault(500), None, Fault(500)]
-    [answer] = line.work()
-    assert len(answer["batchItemFailures"]) == 2
+    answers = line.work()
+    assert [len(answer["batchItemFailures"]) for answer in answers] == [1, 1]
     line.work(hours=1)
     assert sorted(platform.taken) == sorted(each["id"] for each in told)
 

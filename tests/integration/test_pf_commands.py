@@ -21,6 +21,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "catalogue pull": ("--yes",),
     "connector list": (),
     "connector retry": ("feed", "--yes"),
+    "connector secret": ("feed",),
     "connector status": ("feed",),
     "connector test": ("feed",),
     "doctor": (),

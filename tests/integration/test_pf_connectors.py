@@ -47,7 +47,11 @@ class Feed:
 @pytest.fixture
 def feed(cloud: Aws) -> Feed:
     made = Feed()
-    deployed(FeedConnector=f"{made.queue} {made.dead} feed FeedFunction -")
+    secret = boto3.client("secretsmanager").create_secret(Name="feed")["ARN"]
+    deployed(
+        FeedConnector=f"{made.queue} {made.dead} feed FeedFunction {secret}",
+        NoticesConnector=f"{made.queue} {made.dead} feed NoticesFunction -",
+    )
     return made
 
 
@@ -66,7 +70,7 @@ def test_list(feed: Feed) -> None:
     feed.note("connector", done_at="2026-11-28T10:00:00.000Z", failure="busy", failed_at="2026-11-28T10:01:00.000Z")
     feed.sqs.send_message(QueueUrl=feed.queue, MessageBody="{}")
     feed.lay_aside()
-    [told] = done("connector", "list")
+    told, _ = done("connector", "list")
     assert told == {
         "connector": "feed", "waiting": 1, "dead": 1, "done_at": "2026-11-28T10:00:00.000Z", "failure": "busy",
         "failed_at": "2026-11-28T10:01:00.000Z", "disabled": None, "disabled_at": None,

@@ -98,7 +98,11 @@ def names_of(argument: ast.expr) -> list[str]:
 def emitted() -> set[tuple[str, str]]:
     """Service and name of every metric that the source may emit: by the modules that each function imports."""
     found = set()
-    for path in (*FUNCTION_DIR.glob("*.py"), *FUNCTION_DIR.glob("payments/*.py"), *FUNCTION_DIR.glob("connectors/*.py")):
+    for path in (
+        *FUNCTION_DIR.glob("*.py"),
+        *FUNCTION_DIR.glob("payments/*.py"),
+        *FUNCTION_DIR.glob("connectors/*.py"),
+    ):
         module = path.relative_to(FUNCTION_DIR).with_suffix("").as_posix().replace("/", ".")
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("count", "measure"):
