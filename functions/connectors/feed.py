@@ -62,9 +62,9 @@ comes last. Metadata of a browser is not among them: in these tools nobody would
 
 _UNFIT = re.compile(r"[^a-z0-9]+")
 _NAME_LENGTH = 40
-_FORMULA = re.compile(r"[=@＝＠＋－\t\r\n]|[+-](?![\d ().-]+\Z)")
-"""What a spreadsheet takes for more than text (owasp.org/www-community/attacks/CSV_Injection), telephone numbers
-excepted."""
+_FORMULA = re.compile(r"[\t\r\n]|[\s\"'`\x00\u200b-\u200f\u2060\ufeff]*(?:[=@＝＠＋－]|[+-](?![\d ().-]+\Z))")
+"""What a spreadsheet takes for more than text (owasp.org/www-community/attacks/CSV_Injection), also behind white space,
+quotes and what cannot be seen; telephone numbers excepted."""
 _SAMPLE = {
     "revision": 1,
     "mode": MODE,
@@ -160,11 +160,11 @@ def _post(content: Mapping[str, Any], now: datetime) -> None:
 
 
 def _address(now: datetime) -> str:
-    """The one word of the connector's secret that is an address. Raises Undelivered."""
+    """The one word of the connector's secret. Raises Undelivered."""
     try:
-        words = secrets.read(SECRET_ARN, "http", now)
+        words = secrets.read(SECRET_ARN, "", now)
     except secrets.Unavailable:
-        raise consumer.Undelivered("secret_unreachable") from None
-    if len(words) != 1 or not outgoing.is_address(words[0]):
-        raise consumer.Undelivered("no_address")
+        raise outgoing.Undelivered("secret_unreachable") from None
+    if len(words) != 1:
+        raise outgoing.Undelivered("unauthorized")
     return words[0]
