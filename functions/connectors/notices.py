@@ -29,11 +29,12 @@ MOST = 10
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """`act` and `more` are commands of `pf`, with {order} and {payment} in them; `page` says what else there is to know."""
+    """`acts` are commands of `pf` that may help, with {order} and {payment} in them; `more` is the one that lists all of
+    the kind; `page` says what else there is to know."""
 
     title: str
     says: str
-    act: str
+    acts: tuple[str, ...]
     more: str
     page: str
 
@@ -42,7 +43,7 @@ NOTICES = {
     "payment.second": Notice(
         "An order was paid a second time",
         "A paid order was paid once more. Money is owed back: refund this payment, and deliver nothing more.",
-        "refund {payment} --reason TEXT",
+        ("refund {payment} --reason TEXT",),
         "orders --status second-payment --since 1d",
         "docs/runbook.md#second-payment",
     ),
@@ -50,15 +51,15 @@ NOTICES = {
         "A payment does not fit its order",
         "Something else was paid than was ordered, or with another order's payment. The order is not settled by it:"
         " accept it, or refund it.",
-        "settle --order {order} --payment {payment} --reason TEXT",
+        ("settle --order {order} --payment {payment} --reason TEXT", "refund {payment} --reason TEXT"),
         "orders --status mismatched --since 1d",
         "docs/runbook.md#mismatched",
     ),
     "payment.unmatched": Notice(
         "A payment belongs to no order",
-        "Somebody paid for one of your products, and no order of this stack asked for it. The command above shows the"
+        "Somebody paid for one of your products, and no order of this stack asked for it. `pf order` shows the"
         " orders that it may have been meant for: give it to one of them, or say that it is none of theirs.",
-        "resolve {payment} --reason TEXT",
+        ("settle --order ID --payment {payment} --reason TEXT", "resolve {payment} --reason TEXT"),
         "orders --status unmatched --since 1d",
         "docs/runbook.md#unmatched",
     ),
@@ -66,22 +67,22 @@ NOTICES = {
         "A payment is disputed",
         "The buyer's bank disputes the payment. Answer at Pocketsflow before its time is over; what was granted is"
         " yours to suspend until then.",
-        "resolve {payment} --reason TEXT",
+        ("resolve {payment} --reason TEXT",),
         "orders --status disputed --since 1d",
         "docs/connectors/notices.md#a-payment-is-disputed",
     ),
     "order.refund_anomaly": Notice(
         "A refund and its order disagree",
         "More went back than was paid, or a refund that had gone through failed or is denied. Compare with"
-        " Pocketsflow's dashboard, and refund again what is still owed.",
-        "refund {payment} --reason TEXT",
+        " Pocketsflow's dashboard before anything else is refunded.",
+        (),
         "events --since 1d",
         "docs/connectors/notices.md#a-refund-and-its-order-disagree",
     ),
     "ledger.drift": Notice(
         "Pocketsflow denies what the ledger holds",
         "Pocketsflow's API says otherwise than its webhook did. Nothing was changed: believe its dashboard.",
-        "resolve {payment} --reason TEXT",
+        ("resolve {payment} --reason TEXT",),
         "orders --status drift --since 1d",
         "docs/runbook.md#drift",
     ),
@@ -140,7 +141,7 @@ def _written(event: consumer.Event, notice: Notice, *, is_last: bool) -> tuple[s
         *(f"{name + ':':<16}{value}" for name, value in about.items() if value),
         "",
         f"Look:           {pf} order {event.order_id or payment['id']}",
-        f"Then:           {pf} {notice.act.format(order=event.order_id, payment=payment['id'])}",
+        *(f"Then, perhaps:  {pf} {act.format(order=event.order_id, payment=payment['id'])}" for act in notice.acts),
         f"More:           {notice.page}",
     ]
     if is_last:
