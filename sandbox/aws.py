@@ -13,6 +13,7 @@ import boto3
 from moto.dynamodb.models import dynamodb_backends
 from moto.events.models import EventPattern
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from moto.ses.models import ses_backends
 from moto.sqs.models import sqs_backends
 
 from sandbox import challenge, pocketsflow
@@ -122,6 +123,28 @@ def has_messages(queue_url: str) -> bool:
     """Whether a queue has messages to receive. A look into moto's memory: asking by request would keep it busy."""
     with _one_at_a_time:
         return bool(sqs_backends[ACCOUNT][REGION].queues[queue_url.rpartition("/")[2]].messages)
+
+
+def mails() -> list[dict[str, str]]:
+    """All that SES was given to send, oldest first."""
+    with _one_at_a_time:
+        sent = list(ses_backends[ACCOUNT][REGION].sent_messages)
+    return [
+        {
+            "from": mail.source,
+            "to": ",".join(mail.destinations["ToAddresses"]),
+            "subject": mail.subject,
+            "text": mail.body,
+        }
+        for mail in sent
+    ]
+
+
+def verify_senders(template: Template, endpoint: str | None = None) -> None:
+    """What a person does once in the console of SES, for each address that mails are sent from."""
+    for name, address in template.parameters().items():
+        if name.endswith("From") and "@" in address:
+            client("sesv2", endpoint).create_email_identity(EmailIdentity=address)
 
 
 def create_resources(template: Template, endpoint: str | None = None) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors import consumer
-from connectors.deliveries import TABLE, client, key
 from connectors.outgoing import Undelivered
 from payments import aws, orders
 from payments.deployment import STAGE
+from payments.table import TABLE, client, key
 from payments.telemetry import observed
 
 _SETTINGS = json.loads(os.environ["SETTINGS"])
@@ -29,8 +29,8 @@ MOST = 10
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """`acts` are commands of `pf` that may help, with {order} and {payment} in them; `more` is the one that lists all of
-    the kind; `page` says what else there is to know."""
+    """`acts` are commands of `pf` that may help, with {order} and {payment} in them; `more` is the one that lists all
+    of the kind; `page` says what else there is to know."""
 
     title: str
     says: str

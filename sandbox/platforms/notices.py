@@ -32,7 +32,9 @@ class Platform:
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         is_state = Request(environ).path == "/state"
-        answer = Response(json.dumps(self.mails()), content_type="application/json") if is_state else Response(status=404)
+        answer = (
+            Response(json.dumps(self.mails()), content_type="application/json") if is_state else Response(status=404)
+        )
         return answer(environ, start_response)
 
     def mails(self) -> list[dict[str, str]]:

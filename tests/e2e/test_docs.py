@@ -21,9 +21,10 @@ README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"```sh\n(.*?)```", re.DOTALL)
 DEPLOY = BLOCK.findall(README.partition("## Deploy")[2].partition("\n## ")[0])
 MAKE = BLOCK.findall(README.partition("## Try it")[2].partition("\n## ")[0])
+PAGES = ("README.md", "docs/sandbox.md", "docs/api.md", "docs/pf.md", "docs/connectors/feed.md")
 RUNNABLE = [
     pytest.param(block, id=f"{path.name}-{number}")
-    for path in (ROOT / "README.md", ROOT / "docs/sandbox.md", ROOT / "docs/api.md", ROOT / "docs/pf.md")
+    for path in map(ROOT.joinpath, PAGES)
     for number, block in enumerate(BLOCK.findall(path.read_text()))
     if block not in DEPLOY + MAKE
 ]
@@ -67,6 +68,16 @@ def test_the_checkout_call_answers_as_shown(sandbox: Sandbox) -> None:
             re.sub(r"[0-9a-z]{24,}", "", value).rpartition("/")[2]
             == re.sub(r"[0-9a-z]{24,}", "", answer[name]).rpartition("/")[2]
         )
+
+
+def test_the_form_of_a_page_without_script_opens_a_checkout(sandbox: Sandbox) -> None:
+    """The form that a page builder takes, sent as a browser sends it, leads to Pocketsflow's page."""
+    form = (ROOT / "docs/connectors/feed.md").read_text().partition("```html\n")[2].partition("```")[0]
+    [target] = re.findall(r'<form method="post" action="http://localhost:8001(/\S+)"', form)
+    fields = dict(re.findall(r'<input type="hidden" name="(\S+)" value="(\S+)">', form))
+    assert len(fields) == form.count("<input")
+    sent = http.post(f"{sandbox.api}{target}", data=fields, headers={"Origin": sandbox.shop}, allow_redirects=False)
+    assert (sent.status_code, sent.headers["Location"].partition("?")[0]) == (303, f"{sandbox.pocketsflow}/checkout")
 
 
 def test_the_delivery_by_hand_is_recorded(sandbox: Sandbox) -> None:

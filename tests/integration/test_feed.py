@@ -73,7 +73,7 @@ def test_metadata_overwrites_no_field(name: str) -> None:
 
 
 def test_metadata_names_are_plain() -> None:
-    """Quotes, line breaks, dots, braces and other scripts make no name that a tool's template could stumble on; two keys
+    """Quotes, line breaks, dots, braces and other scripts make no name that a tool's template could stumble on; keys
     that are written alike then are kept apart, and none is lost."""
     keys = ["Customer ID", "customer-id", "customer.id", '"]}}{{', "é", "名", "\r\nx: y", "a" * 100, ""]
     names = of_server({key: str(number) for number, key in enumerate(keys)}).keys() - of_server({}).keys()
