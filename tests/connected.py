@@ -223,7 +223,8 @@ def connected(
     nested = dict(declared.nested())[name]
     aws.create_resources(nested)
     line = Line(stack, clock, nested, module, platform)
-    patch.setattr(deliveries, "TABLE", nested.references["Deliveries"]["Ref"])
+    for having in (deliveries, module):
+        patch.setattr(having, "TABLE", nested.references["Deliveries"]["Ref"], raising=False)
     patch.setattr(consumer, "QUEUE_URL", nested.references["Queue"]["Ref"])
     patch.setattr(consumer, "_queue", line)
     patch.setattr(consumer, "datetime", clock.datetime)

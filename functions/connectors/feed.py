@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from connectors import consumer, outgoing
@@ -28,7 +29,7 @@ FIELDS = {
     "order_id": "order_id",
     "reference": "reference",
     "status": "status",
-    "status_before": "change.from",
+    "changed_from": "change.from",
     "sku": "sku",
     "product_id": "product_id",
     "variant_id": "variant_id",
@@ -103,6 +104,17 @@ _SAMPLE = {
     "candidates": ["ord_sample_01m8439jer1head8x4a1jh69re"],
 }
 """Every field has a value, so that each can be mapped."""
+_OF_TYPE: Mapping[str, dict[str, Any]] = {
+    "order.partially_refunded": {"status": "partially_refunded", "changed_from": "paid"},
+    "order.refunded": {"status": "refunded", "changed_from": "paid"},
+    "order.disputed": {"status": "disputed", "changed_from": "paid"},
+    "order.dispute_closed": {"status": "paid", "changed_from": "disputed"},
+    "payment.mismatched": {"status": "mismatched", "changed_from": "pending"},
+    "subscription.changed": {"changed_from": "active"},
+    "subscription.ended": {"changed_from": "active", "subscription_state": "ended", "subscription_access": False},
+    "subscription.payment_failed": {"changed_from": "active", "subscription_state": "past_due"},
+}
+"""What a tool may filter by, in the sample of a type."""
 
 
 @observed
@@ -120,7 +132,8 @@ def check(kind: str, now: datetime) -> dict[str, Any]:
     """Posts a sample of that type, which says `test`."""
     at = timestamp(now)
     number = hashlib.sha256(f"{kind} {at}".encode()).hexdigest()  # another each time: no tool drops it as known
-    _post(flat(kind, {**_SAMPLE, "id": number, "occurred_at": at}, test=True), now)
+    sample = flat(kind, {**_SAMPLE, "id": number, "occurred_at": at}, test=True)
+    _post(sample | _OF_TYPE.get(kind, {}), now)
     return {"outcome": "delivered", "type": kind}
 
 
@@ -148,10 +161,16 @@ def _value(detail: Mapping[str, Any], places: str) -> Any:
 
 
 def _cell(value: Any) -> Any:
-    """Lists as text; text that starts no formula in the spreadsheet where most of it ends."""
-    if isinstance(value, list):
-        return ", ".join(value) or None
-    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
+    """Lists as text; counts, the only numbers, as such; text that starts no formula in the spreadsheet where most of it
+    ends."""
+    match value:
+        case list():
+            return ", ".join(value) or None
+        case Decimal():
+            return int(value)
+        case str() if _FORMULA.match(value):
+            return f"'{value}"
+    return value
 
 
 def _post(content: Mapping[str, Any], now: datetime) -> None:

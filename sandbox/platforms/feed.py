@@ -7,7 +7,6 @@ help.zapier.com/hc/en-us/articles/8496288690317, docs.n8n.io/integrations/builti
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,14 +26,6 @@ _SECONDS = 20.0
 """Until what was paid has come."""
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What one request is answered instead."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
 class Platform:
     stack = "FeedStack"
     parameters: Mapping[str, str] = {"Feed": "on"}
@@ -44,7 +35,6 @@ class Platform:
         self._url = url
         self.secret = f"{url}{_HOOK}"
         self.caught: list[dict[str, Any]] = []
-        self.faults: list[Fault] = []
 
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         return self._answer(Request(environ))(environ, start_response)
@@ -52,9 +42,6 @@ class Platform:
     def _answer(self, request: Request) -> Response:
         if request.method == "GET" and request.path == "/state":
             return _json(200, self.caught)
-        if self.faults:
-            fault = self.faults.pop(0)
-            return _json(fault.status, {"status": "error"}, fault.headers)
         if request.method != "POST" or request.path != _HOOK:
             return _json(404, {"code": 404, "message": "The requested webhook is not registered."})
         self.caught.append(json.loads(request.get_data()))
@@ -92,5 +79,5 @@ class Platform:
         raise PurchaseFailed(f"no order.paid came within {_SECONDS:g} seconds")
 
 
-def _json(status: int, content: Any, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(json.dumps(content), status, dict(headers or {}), content_type="application/json")
+def _json(status: int, content: Any) -> Response:
+    return Response(json.dumps(content), status, content_type="application/json")
