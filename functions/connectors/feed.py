@@ -119,8 +119,7 @@ _OF_TYPE: Mapping[str, dict[str, Any]] = {
 
 @observed
 def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
-    """A batch of the connector's queue, or `{"test": "<type>"}` of `pf connector test feed --type <type>`."""
-    return consumer.consume(event, context, deliver, lambda now: check(str(event["test"]), now))
+    return consumer.consume(event, context, deliver, check)
 
 
 def deliver(event: consumer.Event, now: datetime) -> str:

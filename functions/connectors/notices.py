@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from connectors import consumer
 from connectors.outgoing import Undelivered
 from payments import aws, orders
-from payments.deployment import STAGE
+from payments.deployment import SANDBOX, STAGE
 from payments.table import TABLE, client, key
 from payments.telemetry import observed
 
@@ -111,7 +111,7 @@ def deliver(event: consumer.Event, now: datetime) -> str:
     return "delivered"
 
 
-def check(now: datetime) -> dict[str, Any]:
+def check(_kind: str, now: datetime) -> dict[str, Any]:
     """Sends a mail that says what it is."""
     text = f"Notices of pocketsflow-{STAGE} arrive here. This one was asked for at {now:%Y-%m-%d %H:%M} UTC.\n"
     _send(f"[pocketsflow-{STAGE}] Test", text)
@@ -134,7 +134,7 @@ def _written(event: consumer.Event, notice: Notice, *, is_last: bool) -> tuple[s
         "Payment": f"{payment['id']}{amount}",
         "Noticed": event.occurred_at,
     }
-    pf = f"pf --stage {STAGE}"
+    pf = "pf --sandbox" if SANDBOX else f"pf --stage {STAGE}"
     lines = [
         f"{notice.says}{' It is test money.' if is_test else ''}",
         "",
