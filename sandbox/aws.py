@@ -31,6 +31,8 @@ SECRETS = {
 AS_IT_IS = {"InputPathsMap": {"id": "$.id"}, "InputTemplate": "<aws.events.event.json>"}
 """An event on its way to a target, as it is. Without a template moto makes it anew, without its account and with what
 stands in <> replaced."""
+_SENDERS = ("NoticesFrom", "MemberMailFrom")
+"""Parameters."""
 _TABLE_PROPERTIES = ("AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes", "KeySchema")
 _NEW_IMAGES = {"StreamViewType": "NEW_IMAGE"}  # for a table without a stream: nobody reads it
 
@@ -140,13 +142,6 @@ def mails() -> list[dict[str, str]]:
     ]
 
 
-def verify_senders(template: Template, endpoint: str | None = None) -> None:
-    """What a person does once in the console of SES, for each address that mails are sent from."""
-    for name, address in template.parameters().items():
-        if name.endswith("From") and "@" in address:
-            client("sesv2", endpoint).create_email_identity(EmailIdentity=address)
-
-
 def create_resources(template: Template, endpoint: str | None = None) -> None:
     """Creates the template's resources that functions speak to and tells the template their names.
 
@@ -161,6 +156,7 @@ def create_resources(template: Template, endpoint: str | None = None) -> None:
     _create_buses(template, endpoint)
     _create_buckets(template, endpoint)
     _create_topics(template, endpoint)
+    _verify_senders(template, endpoint)
     _create_rules(template, endpoint)
     for logical_id, _ in template.resources("AWS::Serverless::Function"):
         template.references[logical_id] = {"Ref": f"{template.prefix}{logical_id}"}
@@ -219,6 +215,13 @@ def _create_topics(template: Template, endpoint: str | None) -> None:
     sns = client("sns", endpoint)
     for logical_id, _ in template.resources("AWS::SNS::Topic"):
         template.references[logical_id] = {"Ref": sns.create_topic(Name=f"{template.stack}-{logical_id}")["TopicArn"]}
+
+
+def _verify_senders(template: Template, endpoint: str | None) -> None:
+    """As a person does in the console of SES, once for each address that mails are sent from."""
+    parameters = template.parameters()
+    for address in filter(None, (parameters.get(name) for name in _SENDERS)):
+        client("sesv2", endpoint).create_email_identity(EmailIdentity=address)
 
 
 def create_alarms(template: Template, endpoint: str | None = None) -> None:

@@ -109,7 +109,6 @@ def running(
         aws_server.start(faults.failing(deployed.beside(aws.application()), aws_faults))
         aws.create_resources(template, aws_server.url)
         aws.fill_secrets(template, aws_server.url, platforms.secrets(connected))
-        aws.verify_senders(template, aws_server.url)
         clients = {name: aws.client(name, aws_server.url) for name in ("events", "s3", "sqs", "cloudwatch")}
         published, figures = (
             Published(_buses(template), clients["events"], clients["sqs"]),

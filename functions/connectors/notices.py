@@ -168,7 +168,7 @@ def _reserve(event: consumer.Event, now: datetime) -> int | None:
                 ":most": {"N": str(MOST)},
                 ":expires": {"N": str(int((now + timedelta(days=1)).timestamp()))},
             },
-            ReturnValues="UPDATED_NEW",
+            ReturnValues="ALL_NEW",
         )
     except client.exceptions.ConditionalCheckFailedException:
         return None

@@ -22,7 +22,7 @@ _SECONDS = 20.0
 
 
 class Platform:
-    stack = "Notices"
+    stack = "NoticesStack"
     parameters: Mapping[str, str] = {"NoticesTo": "merchant@shop.example", "NoticesFrom": "stack@shop.example"}
     settings: Mapping[str, Any] = {}
     secret = ""
