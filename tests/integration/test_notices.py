@@ -179,7 +179,7 @@ def test_ses_fails(
 
 
 def test_an_address_that_is_not_verified(line: Line, box: Platform, ses: Mail) -> None:
-    """SES itself refuses it; after three days the event is a dead letter, and a redrive mails it once it is verified."""
+    """SES itself refuses it; after three days it is a dead letter, and a redrive mails it once that is mended."""
     ses._ses.delete_email_identity(EmailIdentity=FROM)
     line.publish("payment.second")
     line.work(hours=90)
