@@ -148,7 +148,7 @@ def test_what_is_no_formula_stays_as_it_is(text: str) -> None:
 def test_whatever_fails_and_however_often_it_comes(line: Line, hook: Platform, fault: Fault | None, times: int) -> None:
     """Each event is caught once, in whatever order all of an order's events come, twice each; only where an answer got
     lost it is caught again, with the same id."""
-    sent = [line.publish(kind, id=f"{kind}-{number}") for number in range(2) for kind in ORDER]
+    sent = [line.publish(kind) for kind in ORDER]
     line.arrive()
     line.repeat()
     line.waiting.reverse()
@@ -215,21 +215,20 @@ def test_a_filter_by_event_and_product(connect: Callable[..., Line], hook: Platf
 # --- The sample -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ORDER + tuple(kind for kind in TYPES if kind.startswith("subscription.")))
-def test_a_sample_on_demand(line: Line, hook: Platform, kind: str) -> None:
+def test_a_sample_on_demand(line: Line, hook: Platform) -> None:
     """It has a value in every field, so that a tool can map each, says that it is a test, and what a filter would look
     for is as in a real event of its type."""
-    answer = feed.handler({"test": kind}, Context(line.clock, 120))
-    [sample] = hook.caught
-    assert answer == {"outcome": "delivered", "type": kind}
-    assert (sample["type"], sample["test"], sample["mode"]) == (kind, True, "test")
-    assert [name for name, value in sample.items() if value is None] == []
-    real = feed.flat(kind, EXAMPLES[kind])
-    filtered = ("status", "changed_from", "subscription_state", "subscription_access")
-    assert {name: sample[name] for name in filtered if real[name] is not None} == {
-        name: real[name] for name in filtered if real[name] is not None
-    }
-    assert sample.keys() - real.keys() == {"metadata_customer"}
+    for kind in (*ORDER, *(kind for kind in TYPES if kind.startswith("subscription."))):
+        answer = feed.handler({"test": kind}, Context(line.clock, 120))
+        sample = hook.caught.pop()
+        assert answer == {"outcome": "delivered", "type": kind}
+        assert (sample["type"], sample["test"], sample["mode"]) == (kind, True, "test")
+        assert [name for name, value in sample.items() if value is None] == []
+        real = feed.flat(kind, EXAMPLES[kind])
+        told = ("status", "changed_from", "subscription_state", "subscription_access")
+        filtered = {name: real[name] for name in told if real[name] is not None}
+        assert sample.items() >= filtered.items(), kind
+        assert sample.keys() - real.keys() == {"metadata_customer"}
 
 
 def test_two_samples_are_two(line: Line, hook: Platform) -> None:
