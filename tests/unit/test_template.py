@@ -19,6 +19,7 @@ import relay
 import retain
 import webhook
 from ops.connectors import OUTPUTS as CONNECTOR_OUTPUTS
+from connectors import notices
 from payments import aws, ledger, pocketsflow, provider, secrets, table
 from sandbox import aws as sandbox_aws
 from sandbox.template import ROOT, Template
@@ -453,13 +454,14 @@ def test_a_key_is_locked_for_longer_than_a_checkout_runs():
 def test_clients_wait_no_longer_than_is_reckoned_with():
     """The clients that are really used have the time limits and tries of the sums above."""
     assert aws.PATIENCE == 1
-    assert aws.TRIES == {"dynamodb": 2, "secretsmanager": 1, "sqs": 1, "events": 1, "s3": 2}
+    assert aws.TRIES == {"dynamodb": 2, "secretsmanager": 1, "sqs": 1, "events": 1, "s3": 2, "sesv2": 1}
     used: dict[str, Any] = {
         "dynamodb": table.client,
         "secretsmanager": secrets._client,
         "sqs": webhook._queue,
         "events": relay._bus,
         "s3": aws.client("s3"),
+        "sesv2": notices._mail,
     }
     assert used.keys() == aws.TRIES.keys() == aws.READ_SECONDS.keys()
     for service, client in used.items():
