@@ -18,8 +18,8 @@ import reconcile
 import relay
 import retain
 import webhook
-from ops.connectors import OUTPUTS as CONNECTOR_OUTPUTS
 from connectors import notices
+from ops.connectors import OUTPUTS as CONNECTOR_OUTPUTS
 from payments import aws, ledger, pocketsflow, provider, secrets, table
 from sandbox import aws as sandbox_aws
 from sandbox.template import ROOT, Template
