@@ -13,8 +13,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from connectors import consumer, outgoing
-from payments import aws, secrets
+from connectors import consumer, credentials, outgoing
+from payments import aws
 from payments.deployment import MODE
 from payments.table import timestamp
 from payments.telemetry import observed
@@ -179,10 +179,7 @@ def _post(content: Mapping[str, Any], now: datetime) -> None:
 
 def _address(now: datetime) -> str:
     """The one word of the connector's secret. Raises Undelivered."""
-    try:
-        words = secrets.read(SECRET_ARN, "", now)
-    except secrets.Unavailable:
-        raise outgoing.Undelivered("secret_unreachable") from None
-    if len(words) != 1:
-        raise outgoing.Undelivered("unauthorized")
-    return words[0]
+    address, *more = credentials.words(SECRET_ARN, "", now)
+    if more:
+        raise outgoing.Undelivered("forbidden_address")
+    return address

@@ -262,9 +262,9 @@ def test_a_sample_that_is_refused(line: Line) -> None:
         ("https://localhost/hooks/catch/1234567/abcdef/", "forbidden_address"),
         ("https://[::ffff:127.0.0.1]/hooks/catch/1234567/abcdef/", "forbidden_address"),
         ("gopher://hooks.example/hooks/catch/1234567/abcdef/", "forbidden_address"),
-        ("https://hooks.example/hooks/abcdef https://hooks.example/hooks/abcdee", "unauthorized"),
-        ("changeme", "unauthorized"),
-        (" ", "unauthorized"),
+        ("https://hooks.example/hooks/abcdef https://hooks.example/hooks/abcdee", "forbidden_address"),
+        ("changeme", "secret_missing"),
+        (" ", "secret_missing"),
     ],
 )
 def test_an_address_that_is_none(
