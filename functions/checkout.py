@@ -27,6 +27,7 @@ def handler(event: http.Event, context: aws.Context) -> http.Answer:
 def _checkout(event: http.Event, now: datetime) -> http.Answer:
     request = _read(event)
     key = opening.idempotency_key(event, scope=http.header(event, "origin").lower())
+    opening.must_have_catalogue()
     with opening.before_the_session():
         api_key = opening.api_key(now)
         _limit(event, api_key, now)

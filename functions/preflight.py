@@ -15,6 +15,7 @@ from payments.telemetry import logger, where
 
 ORIGINS = os.environ["ALLOWED_ORIGINS"].split(",")
 RETURN_ADDRESSES = [os.environ["SUCCESS_URL"], os.environ["CANCEL_URL"]]
+PRODUCT_PER_ORDER = os.environ["PRODUCT_PER_ORDER"] == "on"
 CATALOGUE = Path(__file__).parent / "catalogue.json"
 
 
@@ -45,7 +46,7 @@ def _obstacle() -> str | None:
         items = catalogue.load(CATALOGUE)
     except catalogue.Invalid as error:
         return str(error)
-    if not items:
+    if not items and not PRODUCT_PER_ORDER:  # a shop of carts has nothing that it must name
         return "Mode=live needs products in functions/catalogue.json"
     if catalogue.is_sample(items):
         return "Mode=live: functions/catalogue.json still holds sample products"

@@ -1,11 +1,15 @@
-"""For the shop's own server, by key: POST /server/checkout, like POST /checkout, but what it says is trusted.
+"""For the shop's own server, by key: POST /server/checkout, like POST /checkout, but what it says is trusted; it may
+also sell a cart, for whose total a product is made.
 PUT /server/orders/{reference}: an order whose session that server makes at Pocketsflow by itself."""
 
 import functools
+import os
 from datetime import UTC, datetime
 
 from payments import aws, checkout_request, http, opening, server_keys
 from payments.telemetry import observed
+
+PRODUCT_PER_ORDER = os.environ["PRODUCT_PER_ORDER"] == "on"
 
 
 @observed
@@ -18,9 +22,13 @@ def handler(event: http.Event, context: aws.Context) -> http.Answer:
 def _checkout(event: http.Event, now: datetime) -> http.Answer:
     with opening.before_the_session():
         _must_have_key(event)
-        request = opening.valid(checkout_request.read_trusted, opening.json_of(event))
-        # A header cannot hold the line feed, so no origin of a browser is this scope.
-        key = opening.idempotency_key(event, scope="server\n")
+    read = functools.partial(checkout_request.read_trusted, carts=PRODUCT_PER_ORDER)
+    request = opening.valid(read, opening.json_of(event))
+    if request.product_name is None:
+        opening.must_have_catalogue()
+    # A header cannot hold the line feed, so no origin of a browser is this scope.
+    key = opening.idempotency_key(event, scope="server\n")
+    with opening.before_the_session(request):
         api_key = opening.api_key(now)
     order = opening.new_order(request, now, trusted=True)
     return opening.open_checkout(event, request, order, key, api_key=api_key, now=now)

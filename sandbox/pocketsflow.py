@@ -59,7 +59,10 @@ EVENTS = frozenset(
 )
 # No quotes, blanks or control characters: the address also goes into a Location and a Content-Security-Policy header.
 _ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?([/?#][\x21-\x7e]*)?")
-_PRODUCT_FIELDS = {"name": str, "description": str, "currency": str, "active": bool, "published": bool}
+_PRODUCT_FIELDS = {
+    **dict.fromkeys(("name", "description", "subtitle", "currency", "slug"), str),
+    **dict.fromkeys(("active", "published", "payWant"), bool),
+}
 _NUMBER = (int, Decimal)
 _FAULTS: dict[str, type | tuple[type, ...]] = {
     "drop": bool, "duplicate": bool, "reorder": bool, "delay_seconds": _NUMBER, "relabel": str, "refund_claim": bool,
@@ -672,6 +675,8 @@ def _product_fields(body: Json, *, new: bool) -> Json:
         if not 0 <= body["price"] < 10**10:
             abort(400, "price is out of range")
         fields["price"] = Decimal(body["price"])
+    if "currency" in fields:
+        fields["currency"] = fields["currency"].lower()  # USD in the SDK's README, usd in every answer
     return fields
 
 

@@ -238,6 +238,7 @@ def _template(shop_server: Server, given: Mapping[str, str]) -> Template:
         "SuccessUrl": f"{origins[0]}/thank-you.html",
         "CancelUrl": f"{origins[0]}/cancel.html",
         "ServerRoutes": "on",
+        "ProductPerOrder": "on",
         "CheckoutsPerAddress": "0",  # all buyers of a laptop have one address
         **given,
     }

@@ -35,6 +35,7 @@ PARAMETERS = {
     "SuccessUrl": "https://shop.example/thank-you",
     "CancelUrl": "https://shop.example/cart",
     "ServerRoutes": "on",
+    "ProductPerOrder": "on",
     "CheckoutsPerAddress": "0",
 }
 

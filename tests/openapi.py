@@ -120,7 +120,11 @@ ENTRIES = {
     "PUT /server/orders/{reference}": ("server", "_register"),
 }
 IMPOSSIBLE = {  # what the source seems to be able to answer, and cannot
-    "POST /checkout": {(409, "reference_reused")},  # no reference is read there
+    "POST /checkout": {
+        (409, "reference_reused"),  # no reference is read there
+        (502, "product_refused"),  # and no cart
+        (502, "product_differs"),
+    },
     "PUT /server/orders/{reference}": {
         (409, "idempotency_key_reused"),  # there is always a reference, and no key
         (503, "return_address_not_allowed"),  # no return address is looked at

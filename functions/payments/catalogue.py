@@ -4,6 +4,7 @@
 """
 
 import re
+import secrets
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,12 +24,14 @@ _FIELDS = {  # the same as catalogue.schema.json, which editors read; a test hol
     "on_difference": re.compile(r"accept|hold"),
 }
 _REQUIRED = {"productId", "name", "price", "currency"}
+_ORDER_SLUG = re.compile(r"order-[0-9a-f]{20}")
 _SAMPLE = "0" * 16  # no real id begins so: its first eight digits are the time it was made
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What is sold, and what an order asks for. Without a catalogue only `product_id` is known."""
+    """What is sold, and what an order asks for. Without a catalogue only `product_id` is known; of a cart only the
+    price, until its product is made, and `product_id` is "": no payment is for that."""
 
     product_id: str
     sku: str | None = None
@@ -55,6 +58,16 @@ def load(path: Path) -> Mapping[str, Item]:
     if content.keys() - {"products", "$schema"} or not isinstance(content.get("$schema", ""), str):
         raise Invalid(f'{path.name} has fields beside "products"')
     return {sku: _item(sku, product) for sku, product in content["products"].items()}
+
+
+def new_order_slug() -> str:
+    """The name in its address of a product that is made for one order: by 80 random bits nobody finds it."""
+    return f"order-{secrets.token_hex(10)}"
+
+
+def is_of_an_order(slug: object) -> bool:
+    """Whether a product was made for one order: it is no part of what the shop sells."""
+    return isinstance(slug, str) and _ORDER_SLUG.fullmatch(slug) is not None
 
 
 def is_sample(items: Mapping[str, Item]) -> bool:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any
 
 from payments import addresses, forms, orders, strictjson
@@ -19,9 +20,14 @@ RESERVED_METADATA = ("external_order_id", "pocketsflow_")
 
 _ORDERED = {"sku", "productId", "customerEmail", "metadata"}
 _FIELDS = _ORDERED | {"discountCode", "successUrl", "cancelUrl"}
+_TRUSTED = _FIELDS | {"reference", "total", "name"}
+_REGISTERED = _ORDERED | {"reference", "total"}
 _PRODUCT_ID = re.compile(r"[0-9a-fA-F]{24}")
 _EMAIL = re.compile(r"[^\s@\x00-\x1f\x7f-\x9f]{1,64}@[^\s@\x00-\x1f\x7f-\x9f]{1,189}")
 _DISCOUNT_CODE = re.compile(r"[!-~]([ -~]{0,62}[!-~])?")
+_AMOUNT = re.compile(r"(?=.*[1-9])(0|[1-9][0-9]{0,9})(\.[0-9]{1,3})?")
+_CURRENCY = re.compile(r"[a-z]{3}")
+_NAME = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,200}")
 _CHALLENGE_TOKEN = re.compile(r"[!-~]{1,8192}")  # hCaptcha's have thousands
 
 Errors = list[dict[str, str]]
@@ -44,6 +50,12 @@ class CheckoutRequest:
     challenge_token: str | None = None
     reference: str | None = None
     """The shop's own number of the order, which only its server may give."""
+    product_name: str | None = None
+    """Of a cart: its product is yet to be made at Pocketsflow, and `item` has its price alone."""
+
+    def of(self, product_id: str) -> "CheckoutRequest":
+        """The same for the product that the order in the ledger has."""
+        return replace(self, item=replace(self.item, product_id=product_id))
 
     def for_pocketsflow(self, order_id: str, store_id: str) -> dict[str, Any]:
         """The body of `POST /checkout/sessions`: what is not given is absent. `store_id` is this stack's: an
@@ -89,12 +101,13 @@ def read_form(body: bytes, rules: Rules) -> CheckoutRequest | Errors:
     return _request(content, rules, _FIELDS | {"challengeToken"})
 
 
-def read_trusted(body: bytes, rules: Rules) -> CheckoutRequest | Errors:
-    """The same from the shop's own server, which may name any https return address, and its number of the order."""
+def read_trusted(body: bytes, rules: Rules, *, carts: bool) -> CheckoutRequest | Errors:
+    """The same from the shop's own server, which may name any https return address, its number of the order, and what
+    must be paid. With `carts` it may also name a product that is yet to be made, in the place of one of the shop's."""
     content = _parsed(body)
     if isinstance(content, list):
         return content
-    return _request(content, replace(rules, origins=None), _FIELDS | {"reference"})
+    return _request(content, replace(rules, origins=None), _TRUSTED, carts=carts)
 
 
 def read_registration(body: bytes, rules: Rules, *, reference: str) -> CheckoutRequest | Errors:
@@ -104,7 +117,7 @@ def read_registration(body: bytes, rules: Rules, *, reference: str) -> CheckoutR
         return content
     if "reference" in content:
         return [_error("reference", "belongs into the path alone")]
-    return _request({**content, "reference": reference}, rules, _ORDERED | {"reference"}, returns=False)
+    return _request({**content, "reference": reference}, rules, _REGISTERED, returns=False)
 
 
 def _parsed(body: bytes) -> dict[str, Any] | Errors:
@@ -116,13 +129,19 @@ def _parsed(body: bytes) -> dict[str, Any] | Errors:
 
 
 def _request(
-    content: Mapping[str, Any], rules: Rules, known: set[str], *, returns: bool = True
+    content: Mapping[str, Any], rules: Rules, known: set[str], *, returns: bool = True, carts: bool = False
 ) -> CheckoutRequest | Errors:
     given = {name: value for name, value in content.items() if value is not None}
     errors: Errors = []
     if given.keys() - known:
         errors.append(_error("", f"has unknown fields; known are {', '.join(sorted(known))}"))
-    item = _item(given, rules.catalogue, errors)
+    name = given.get("name") if "name" in known else None
+    item = _item(given, rules.catalogue, errors) if name is None else _cart(given, carts, errors)
+    if "total" in known:
+        if "name" in known and not {"sku", "productId", "name"} & given.keys() and "total" in given:
+            rule = "is required for a total of no sku, and with it the stack's parameter ProductPerOrder=on"
+            errors.append(_error("name", rule))
+        item = _held(item, given, errors)
     success_url = _address(given, "successUrl", rules.success_url, rules, errors) if returns else ""
     cancel_url = _address(given, "cancelUrl", rules.cancel_url, rules, errors) if returns else ""
     customer_email = _text(given, "customerEmail", _EMAIL, "must be an e-mail address", errors)
@@ -135,7 +154,16 @@ def _request(
     same = {name: value for name, value in given.items() if name != "challengeToken"}
     fingerprint = _fingerprint(same if returns else {**same, "": "registered"})
     return CheckoutRequest(
-        item, success_url, cancel_url, customer_email, discount_code, metadata, fingerprint, challenge_token, reference
+        item,
+        success_url,
+        cancel_url,
+        customer_email,
+        discount_code,
+        metadata,
+        fingerprint,
+        challenge_token,
+        reference,
+        name,
     )
 
 
@@ -154,6 +182,37 @@ def _item(given: Mapping[str, Any], catalogue: Mapping[str, Item], errors: Error
     if product_id is None and "productId" not in given:
         errors.append(_error("productId", "is required"))
     return None if product_id is None else Item(product_id.lower())
+
+
+def _cart(given: Mapping[str, Any], carts: bool, errors: Errors) -> Item | None:
+    """What is bought in the place of a product of the shop's; its price is the total."""
+    before = len(errors)
+    if not carts:
+        errors.append(_error("name", "is accepted with the stack's parameter ProductPerOrder=on only"))
+    _text(given, "name", _NAME, "must be 1 to 200 characters without control characters", errors)
+    if "total" not in given:
+        errors.append(_error("total", "is required with name"))
+    for field in sorted({"sku", "productId", "discountCode"} & given.keys()):
+        errors.append(_error(field, "is not accepted with name: what is sold is made for its total"))
+    return Item("") if len(errors) == before else None
+
+
+def _held(item: Item | None, given: Mapping[str, Any], errors: Errors) -> Item | None:
+    """An item that settles by this total alone, where one is given."""
+    total = given.get("total")
+    if total is None:
+        return item
+    is_total = isinstance(total, dict) and total.keys() == {"amount", "currency"}
+    if not is_total or not _is(total["amount"], _AMOUNT) or not _is(total["currency"], _CURRENCY):
+        rule = "must have amount, text like 49.00 and more than nothing, and currency, three lower-case letters"
+        errors.append(_error("total", rule))
+        return None
+    price, currency = Decimal(total["amount"]), total["currency"]
+    return item and replace(item, price=price, currency=currency, hold_on_difference=True)
+
+
+def _is(value: object, pattern: re.Pattern[str]) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _text(given: Mapping[str, Any], field: str, pattern: re.Pattern[str], rule: str, errors: Errors) -> str | None:

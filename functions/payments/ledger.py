@@ -83,9 +83,12 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """Pending in the ledger; its session is now to be made. `order_id` is an earlier one when a retry took it over."""
+    """Pending in the ledger; its session is now to be made, for this product. `order_id` is an earlier one when a retry
+    took it over."""
 
     order_id: str
+    product_id: str
+    """"" while the product of a cart is yet to be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def open_order(order: Order, key: str | None, fingerprint: str, now: datetime) -
     one request body from another."""
     if order.reference is None and key is None:
         client.put_item(TableName=TABLE, Item=_order_item(order, now))
-        return Opened(order.id)
+        return Opened(order.id, order.item.product_id)
     once = (
         _reference_write(order, order.reference, fingerprint)
         if order.reference
@@ -133,7 +136,7 @@ def open_order(order: Order, key: str | None, fingerprint: str, now: datetime) -
     )
     earlier = _write_once(once, order, now)
     if earlier is None:
-        return Opened(order.id)
+        return Opened(order.id, order.item.product_id)
     if isinstance(earlier, InProgress):
         return earlier
     if earlier["fingerprint"] != fingerprint:
@@ -201,6 +204,23 @@ def _reference_write(order: Order, reference: str, fingerprint: str) -> dict[str
     }
 
 
+def keep_product(order_id: str, product_id: str) -> str:
+    """What is sold to a cart, written before its session is made: from now on the order is for this product. One that
+    is there already stands, and is answered."""
+    try:
+        client.update_item(
+            TableName=TABLE,
+            Key=key(f"order#{order_id}"),
+            UpdateExpression="SET product_id = :product",
+            ConditionExpression="product_id = :none",
+            ExpressionAttributeValues={":product": {"S": product_id}, ":none": {"S": ""}},
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+        )
+    except client.exceptions.ConditionalCheckFailedException as failed:
+        return str(old_item(failed)["product_id"])
+    return product_id
+
+
 def attach_session(order_id: str, session_id: str, url: str) -> None:
     """Where the order is paid: what the same request is answered with from now on."""
     client.update_item(
@@ -233,20 +253,21 @@ def _take_over(order_id: str, now: datetime, *, renews: bool) -> Opening:
         "ConditionExpression": "attribute_exists(created_at) AND attribute_not_exists(session_id)"
         " AND (attribute_exists(checkout_error) OR attempted_at <= :abandoned)",
         "ExpressionAttributeValues": {":now": {"S": timestamp(now)}, ":abandoned": {"S": timestamp(now - LOCK)}},
+        "ReturnValues": "ALL_OLD",
         "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
     }
     if renews:
         write["ConditionExpression"] += " OR (attribute_exists(open_day) AND attempted_at <= :old)"
         write["ExpressionAttributeValues"] |= {":old": {"S": timestamp(now - KEY_LIFETIME)}}
     try:
-        client.update_item(**write)
+        taken = plain(client.update_item(**write)["Attributes"])
     except client.exceptions.ConditionalCheckFailedException as failed:
         order = old_item(failed)
         if "session_id" in order:
             return Answered(order_id, order["session_id"], order["checkout_url"])
         waited = now - datetime.fromisoformat(order["attempted_at"])
         return InProgress(retry_after=max(1, LOCK.seconds - int(waited.total_seconds())))
-    return Opened(order_id)
+    return Opened(order_id, taken["product_id"])
 
 
 def _order_item(order: Order, now: datetime) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from payments import aws, catalogue, checkout_request, http, ledger, orders, pocketsflow, secrets
+from payments.catalogue import Item
 from payments.checkout_request import CheckoutRequest
 from payments.deployment import MODE, SANDBOX
 from payments.telemetry import about, count, logger, needs_attention, where
@@ -123,7 +124,6 @@ def must_have_catalogue() -> None:
 
 def api_key(now: datetime) -> str:
     """Raises Misconfigured."""
-    must_have_catalogue()
     try:
         keys = secrets.read(API_KEY_ARN, "pk_", now) or secrets.read(API_KEY_ARN, "pk_", now, secrets.REFRESH)
     except secrets.Unavailable:
@@ -135,10 +135,13 @@ def api_key(now: datetime) -> str:
     return keys[0]
 
 
-def before_the_session() -> Any:
+def before_the_session(request: CheckoutRequest | None = None) -> Any:
     """A block within which no request to AWS begins that would leave too little time for Pocketsflow, and for writing
-    down what it answers."""
-    return aws.finishing_within(math.inf, leaving=pocketsflow.WAIT_SECONDS + aws.longest_try("dynamodb"))
+    down what it answers; of a cart, twice."""
+    writing = aws.longest_try("dynamodb")
+    if request is not None and request.product_name is not None:
+        return aws.finishing_within(math.inf, leaving=2 * (pocketsflow.CART_SECONDS + writing))
+    return aws.finishing_within(math.inf, leaving=pocketsflow.WAIT_SECONDS + writing)
 
 
 def idempotency_key(event: http.Event, scope: str) -> str | None:
@@ -155,7 +158,7 @@ def open_checkout(
     event: http.Event, request: CheckoutRequest, order: ledger.Order, key: str | None, *, api_key: str, now: datetime
 ) -> http.Answer:
     """Writes the order, makes its session, and answers with both; once for the same `key` or reference."""
-    with before_the_session():
+    with before_the_session(request):
         opening = ledger.open_order(order, key, request.fingerprint, now)
     match opening:
         case ledger.KeyReused():
@@ -166,9 +169,9 @@ def open_checkout(
             about(order_id)
             count("CheckoutReplayed")
             logger.info("checkout_replayed")
-        case ledger.Opened(order_id):
+        case ledger.Opened(order_id, product_id):
             about(order_id)
-            session = _create_session(request, order_id, api_key)
+            session = _create_session(request.of(product_id), order_id, api_key)
             if not isinstance(session, pocketsflow.Session):
                 return session
             session_id, url = session.id, session.url
@@ -209,8 +212,11 @@ def new_order(request: CheckoutRequest, now: datetime, *, trusted: bool = False)
 
 def _create_session(request: CheckoutRequest, order_id: str, api_key: str) -> pocketsflow.Session | http.Answer:
     """Or the problem that is the answer, when there is none."""
+    seconds = pocketsflow.WAIT_SECONDS if request.product_name is None else pocketsflow.CART_SECONDS
     try:
-        session = pocketsflow.create_session(api_key, request.for_pocketsflow(order_id, STORE_ID))
+        if request.product_name is not None and not request.item.product_id:
+            request = request.of(_make_product(request.product_name, request.item, order_id, api_key))
+        session = pocketsflow.create_session(api_key, request.for_pocketsflow(order_id, STORE_ID), seconds)
     except pocketsflow.RequestFailed as failure:
         if failure.reason == "refused" and request.discount_code is not None:  # a buyer's slip wakes nobody
             ledger.mark_failed(order_id, "discount_code_refused")
@@ -226,6 +232,29 @@ def _create_session(request: CheckoutRequest, order_id: str, api_key: str) -> po
     count("CheckoutCreated")
     logger.info("checkout_created", extra={"session_id": session.id})
     return session
+
+
+def _make_product(name: str, item: Item, order_id: str, api_key: str) -> str:
+    """Its id, written into the order before anything can be paid. What dies in between leaves a product that nobody
+    can find, and the next try makes another. Raises Refused, RequestFailed, and OutOfTime: the next try goes on."""
+    assert item.price is not None and item.currency is not None  # noqa: S101, PT018
+    try:
+        made = pocketsflow.create_product(api_key, name, item.price, item.currency)
+    except pocketsflow.RequestFailed as failure:
+        if failure.reason != "refused":
+            raise
+        ledger.mark_failed(order_id, "product_refused")
+        needs_attention("product_refused")
+        raise Refused("product_refused", 502, "Pocketsflow refused to make this order's product.") from None
+    except pocketsflow.ProductDiffers:
+        ledger.mark_failed(order_id, "product_differs")
+        needs_attention("product_differs")
+        detail = "Pocketsflow made this order's product at another price, or in another currency."
+        raise Refused("product_differs", 502, detail) from None
+    kept = ledger.keep_product(order_id, made)
+    if aws.time_left() < pocketsflow.CART_SECONDS + aws.longest_try("dynamodb"):
+        raise aws.OutOfTime
+    return kept
 
 
 def _key_reused(order: ledger.Order) -> Refused:

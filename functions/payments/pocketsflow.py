@@ -1,16 +1,18 @@
 """Pocketsflow's HTTP API: the only module that speaks to it."""
 
+import json
 import os
 import random
 import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import requests
 
-from payments import outbound, strictjson
+from payments import catalogue, fields, outbound, strictjson
 from payments.deployment import SANDBOX
 from payments.telemetry import count
 
@@ -18,6 +20,8 @@ URL = os.environ["POCKETSFLOW_URL"]
 
 WAIT_SECONDS = 3.0
 """For a checkout, from the first packet to the last byte, a second try included: a buyer is waiting."""
+CART_SECONDS = 2.25
+"""The same for each of the two requests of a cart: for its product, and for its session."""
 LIST_SECONDS = 10.0
 """For a page of a list."""
 PAGE_SIZE = 100
@@ -50,6 +54,10 @@ class RequestFailed(Exception):
         return self.reason == "busy"
 
 
+class ProductDiffers(Exception):
+    """A product was made, but not as it was asked for: nobody may be sent to pay it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Session:
     id: str
@@ -64,21 +72,37 @@ class Page:
     has_more: bool | None
 
 
-def create_session(api_key: str, checkout: Mapping[str, Any]) -> Session:
-    """`POST /checkout/sessions`. Raises RequestFailed, after WAIT_SECONDS at most. Only a 429 is tried once more, where
-    the time suffices: it has made no session, and no idempotency key is known to exist."""
-    started = time.monotonic()
-    count("PocketsflowRequests")
-    try:
-        session = call(api_key, "POST", "/checkout/sessions", WAIT_SECONDS, json=checkout)
-    except RequestFailed as failure:
-        pause = failure.retry_after if failure.retry_after is not None else random.uniform(0.3, 0.8)  # noqa: S311
-        left = WAIT_SECONDS - (time.monotonic() - started) - pause
-        if failure.reason != "busy" or left < 0.5:
-            raise
-        time.sleep(pause)
-        count("PocketsflowRequests")
-        session = call(api_key, "POST", "/checkout/sessions", left, json=checkout)
+def create_product(api_key: str, name: str, price: Decimal, currency: str) -> str:
+    """`POST /products`: one that is sold once, and its id. `price` in major units, as the SDK's README has it. Raises
+    ProductDiffers, and RequestFailed after CART_SECONDS at most.
+
+    It is published, since no source says that anything else can be bought. Its page has a name that nobody guesses.
+    """
+    product = {
+        "name": name,
+        "currency": currency.upper(),
+        "published": True,
+        "payWant": False,
+        "slug": catalogue.new_order_slug(),
+    }
+    # By hand, since the json module writes no exact number that has a point.
+    body = f'{json.dumps(product)[:-1]}, "price": {price:f}}}'
+    options = {"data": body.encode(), "headers": {"Content-Type": "application/json"}}
+    made = _create(api_key, "/products", CART_SECONDS, **options)
+    for wrapper in ("product", "data"):
+        if isinstance(made, dict) and "_id" not in made and isinstance(made.get(wrapper), dict):
+            made = made[wrapper]
+    identity = made.get("_id") if isinstance(made, dict) else None
+    if not fields.is_text(identity) or fields.identifier(identity) != identity:
+        raise RequestFailed("unexpected")
+    if made.get("price", price) != price or fields.word(made.get("currency", currency)) != currency:
+        raise ProductDiffers
+    return str(identity)
+
+
+def create_session(api_key: str, checkout: Mapping[str, Any], seconds: float) -> Session:
+    """`POST /checkout/sessions`. Raises RequestFailed, after so many seconds at most."""
+    session = _create(api_key, "/checkout/sessions", seconds, json=checkout)
     if not isinstance(session, dict) or not _is_text(session.get("id"), 256) or not _is_payable(session.get("url")):
         raise RequestFailed("unexpected")
     return Session(session["id"], session["url"])
@@ -118,6 +142,23 @@ def read(api_key: str, path: str, identity: str) -> dict[str, Any] | None:
     if not isinstance(content, dict) or content.get("_id") != identity:
         raise RequestFailed("unexpected")
     return content
+
+
+def _create(api_key: str, path: str, seconds: float, **options: Any) -> Any:
+    """Only a 429 is tried once more, where the time suffices: it has made nothing, and no idempotency key is known to
+    exist."""
+    started = time.monotonic()
+    count("PocketsflowRequests")
+    try:
+        return call(api_key, "POST", path, seconds, **options)
+    except RequestFailed as failure:
+        pause = failure.retry_after if failure.retry_after is not None else random.uniform(0.3, 0.8)  # noqa: S311
+        left = seconds - (time.monotonic() - started) - pause
+        if failure.reason != "busy" or left < 0.5:
+            raise
+    time.sleep(pause)
+    count("PocketsflowRequests")
+    return call(api_key, "POST", path, left, **options)
 
 
 def call(api_key: str, method: str, path: str, seconds: float, **options: Any) -> Any:

@@ -44,7 +44,7 @@ def open_order(**item: Any) -> str:
         orders.new_id(NOW), Item(**{"product_id": PRODUCT, **item}), "buyer@example.com", {"cart": "7"}
     )
     opened = ledger.open_order(order, None, "fingerprint", NOW)
-    assert opened == ledger.Opened(order.id)
+    assert opened == ledger.Opened(order.id, order.item.product_id)
     return order.id
 
 

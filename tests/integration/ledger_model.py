@@ -449,5 +449,5 @@ def found_by_the_api(body: bytes, name: str, now: datetime) -> str:
 
 def opened(item: Item, now: datetime) -> str:
     order = ledger.Order(orders.new_id(now), item, None, {})
-    assert ledger.open_order(order, None, "fingerprint", now) == ledger.Opened(order.id)
+    assert ledger.open_order(order, None, "fingerprint", now) == ledger.Opened(order.id, order.item.product_id)
     return order.id

@@ -106,7 +106,7 @@ def test_the_order_is_pending_before_pocketsflow_is_asked(
     seen = []
     call = pocketsflow.create_session
 
-    def look(api_key: str, request: Any) -> pocketsflow.Session:
+    def look(*asked: Any) -> pocketsflow.Session:
         index = cloud.dynamodb.query(
             TableName=cloud.table,
             IndexName="pending",
@@ -114,7 +114,7 @@ def test_the_order_is_pending_before_pocketsflow_is_asked(
             ExpressionAttributeValues={":day": {"S": datetime.now(UTC).date().isoformat()}},
         )
         seen.extend(item["pk"]["S"] for item in index["Items"])
-        return call(api_key, request)
+        return call(*asked)
 
     monkeypatch.setattr(pocketsflow, "create_session", look)
     _, created = ask()
@@ -310,11 +310,11 @@ def test_an_abandoned_lock_is_taken_over_with_the_same_order(cloud: Aws, provide
     """A call that died once its order was written: ten seconds it may still live, then its order is the retry's."""
     now = datetime(2026, 11, 23, tzinfo=UTC)
     order = ledger.Order(orders.new_id(now), Item(PRODUCT), None, {})
-    assert ledger.open_order(order, KEY, "f", now) == ledger.Opened(order.id)
+    assert ledger.open_order(order, KEY, "f", now) == ledger.Opened(order.id, order.item.product_id)
     retry = replace(order, id=orders.new_id(now))
     early, late = now + timedelta(seconds=4), now + timedelta(seconds=10)
     assert ledger.open_order(retry, KEY, "f", early) == ledger.InProgress(retry_after=6)
-    assert ledger.open_order(retry, KEY, "f", late) == ledger.Opened(order.id)
+    assert ledger.open_order(retry, KEY, "f", late) == ledger.Opened(order.id, order.item.product_id)
     assert ledger.open_order(retry, KEY, "f", late) == ledger.InProgress(retry_after=10)
     assert len(pending(cloud)) == 1
 
@@ -337,7 +337,9 @@ def test_a_key_is_kept_for_a_day(cloud: Aws, provider: Provider) -> None:
     ledger.open_order(order, KEY, "f", now)
     later = replace(order, id=orders.new_id(now))
     assert ledger.open_order(later, KEY, "other", now + timedelta(hours=23, minutes=59)) == ledger.KeyReused()
-    assert ledger.open_order(later, KEY, "other", now + timedelta(hours=24, seconds=1)) == ledger.Opened(later.id)
+    assert ledger.open_order(later, KEY, "other", now + timedelta(hours=24, seconds=1)) == ledger.Opened(
+        later.id, later.item.product_id
+    )
     assert [pk for pk, item in cloud.items().items() if "expires" in item] == [f"idem#{KEY}"]
 
 

@@ -221,7 +221,7 @@ class Checkouts(RuleBasedStateMachine):
         answer: dict[str, Any] = checkout.handler(http_event("POST /checkout", body, **headers), Context(SECONDS))
         return answer
 
-    def _create_session(self, api_key: str, wanted: dict[str, Any]) -> pocketsflow.Session:
+    def _create_session(self, api_key: str, wanted: dict[str, Any], seconds: float) -> pocketsflow.Session:
         """The real call, unless the function is to die before it is made."""
         self.asked.append(wanted["metadata"]["external_order_id"])
         if self.fate == "died":
@@ -229,7 +229,7 @@ class Checkouts(RuleBasedStateMachine):
         number = len(self.asked)
         self.provider.status = 201 if self.fate == "made" else 500
         self.provider.body = {"id": f"cs_{number}", "url": f"https://shop.pocketsflow.com/checkout?s={number}"}
-        session = CREATE_SESSION(api_key, wanted)
+        session = CREATE_SESSION(api_key, wanted, seconds)
         self.made.append(self.asked[-1])
         return session
 

@@ -115,6 +115,7 @@ def test_the_key_is_described_as_it_is() -> None:
         ("ReturnAddress", addresses._PLAIN),
         ("ChallengeToken", checkout_request._CHALLENGE_TOKEN),
         ("Reference", orders.REFERENCE),
+        ("ProductName", checkout_request._NAME),
     ],
 )
 def test_patterns_are_those_of_the_source(name: str, pattern: re.Pattern[str]) -> None:
@@ -135,6 +136,10 @@ def test_limits_are_those_of_the_source() -> None:
     assert value == metadata["additionalProperties"]
     assert schema("CheckoutForm")["maxProperties"] == forms._MAX_FIELDS
     assert schema("ReturnAddress")["maxLength"] == addresses.MAX_LENGTH
+    total = schema("Total")["properties"]
+    assert total["amount"]["pattern"] == f"^{checkout_request._AMOUNT.pattern}$"
+    assert checkout_request._AMOUNT.pattern.endswith(catalogue._FIELDS["price"].pattern)
+    assert total["currency"]["pattern"] == f"^{checkout_request._CURRENCY.pattern}$"
     for route, operation in OPERATIONS.items():
         if "requestBody" in operation.content:
             most = 256 * 1024 if "webhooks" in route else checkout_request.MAX_BODY
@@ -172,8 +177,9 @@ def test_words_are_those_of_the_source() -> None:
     [
         ("CheckoutRequest", checkout_request._FIELDS | {"challengeToken"}),
         ("CheckoutForm", (checkout_request._FIELDS | {"challengeToken", *forms._TOKENS}) - {"metadata"}),
-        ("ServerCheckoutRequest", checkout_request._FIELDS | {"reference"}),
-        ("Registration", checkout_request._ORDERED),
+        ("ServerCheckoutRequest", checkout_request._TRUSTED),
+        ("Registration", checkout_request._REGISTERED - {"reference"}),
+        ("Total", {"amount", "currency"}),
     ],
 )
 def test_fields_are_those_of_the_source(name: str, fields: set[str]) -> None:
@@ -198,7 +204,7 @@ def test_the_source_is_read() -> None:
         "POST /checkout": 25,
         "GET /orders/{orderId}": 2,
         "POST /webhooks/pocketsflow": 5,
-        "POST /server/checkout": 22,
+        "POST /server/checkout": 24,
         "PUT /server/orders/{reference}": 8,
     }
     for route, codes in IMPOSSIBLE.items():
@@ -294,13 +300,30 @@ def accepted(route: str, kind: str, value: Any) -> CheckoutRequest | checkout_re
         case "POST /checkout":
             return checkout_request.read(body, rules)
         case "POST /server/checkout":
-            return checkout_request.read_trusted(body, rules)
+            return checkout_request.read_trusted(body, rules, carts=True)
     return checkout_request.read_registration(body, rules, reference="A-1001")
 
 
 # --- The schemas and the readers say the same -------------------------------------------------------------------------
 
 SHOP = "https://shop.example/"
+AMOUNTS = [
+    "60.00",
+    "6000",
+    "0.001",
+    "0",
+    "0.00",
+    "-1",
+    "1e3",
+    "60.",
+    ".6",
+    "060",
+    "9999999999.999",
+    "10000000000",
+    "6,00",
+    "60\n",
+    60,
+]
 VALUES: dict[str, list[Any]] = {
     "sku": ["course", "course", "course", None],
     "productId": ["65A1b2c3d4e5f6a7b8c9d0e1", None, "", "65a1b2c3d4e5f6a7b8c9d0e", "65a1b2c3d4e5f6a7b8c9d0e1\n"],
@@ -318,6 +341,12 @@ VALUES: dict[str, list[Any]] = {
     ],
     "challengeToken": ["x", "x" * 8192, "x" * 8193, "", "x y", "x\n"],
     "reference": ["A-1", "ord_1", "ORD_1", "-1", "a" * 64, "a" * 65, "a/b", "a\n", ""],
+    "total": [
+        *({"amount": amount, "currency": "usd"} for amount in AMOUNTS),
+        *({"amount": "60.00", "currency": currency} for currency in ("jpy", "USD", "us", "usdt", "usd\n", "ÜSD", None)),
+        {"amount": "60.00"}, {"currency": "usd"}, {"amount": "60.00", "currency": "usd", "tax": "0"}, "60.00", 60,
+    ],
+    "name": ["Order A-1", "ü😀", "x" * 200, "x" * 201, "", "a\n", "a\x85"],
     "other": ["x", 0, {}],
 }  # fmt: skip
 ANY = st.sampled_from([None, None, 0, True, [], {}, 1.5, "\0"])
