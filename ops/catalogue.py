@@ -17,7 +17,7 @@ from ops.cli import Failed, confirmed, json_option, print_json, printable, table
 from ops.provider import Provider, Row
 from ops.stack import Stack
 from payments import strictjson
-from payments.catalogue import Invalid, Item, is_sample, load
+from payments.catalogue import Invalid, Item, is_of_an_order, is_sample, load
 from sandbox.template import ROOT
 
 FILE = ROOT / "functions/catalogue.json"
@@ -60,7 +60,8 @@ def catalogue() -> None:
 def pull(stack: Callable[[], Stack], *, path: Path, yes: bool, as_json: bool) -> None:
     """Writes the products that Pocketsflow has into catalogue.json.
 
-    Skus stay what they are, and so does `on_difference`; new products get a sku of their name. Deploy afterwards.
+    Skus stay what they are, and so does `on_difference`; new products get a sku of their name. Products that were made
+    for carts are left out. Deploy afterwards.
     """
     on = stack()
     content = _content(path)
@@ -96,7 +97,7 @@ def pull_into(held: dict[str, Entry], rows: Iterable[Row]) -> Pulled:
             pulled.notes.append(f"{sku}: is not published at Pocketsflow; it stays until you remove it")
     known = {entry["productId"] for entry in held.values()}
     for identity, row in listed.items():
-        if identity not in known:
+        if identity not in known and not is_of_an_order(row.get("slug")):
             _add(identity, row, pulled)
     return pulled
 

@@ -93,7 +93,9 @@ def _content(
     """The body, and the ids in it that a further event may be about."""
     content = _sample(event)
     paid = {name.partition("#")[0]: name.partition("#")[2] for name in order.get("payments", [])}
-    sold = _sold(product or order.get("product_id"))
+    sold = _sold(product or order.get("product_id") or None)
+    if product is None and order.get("hold_on_difference"):  # nothing else would settle it
+        sold |= {"price": Decimal(order["price"]), "currency": order["currency"]}
     metadata = {"external_order_id": order_id} if order_id else {}
     if event.startswith("order."):
         identity = payment or (paid.get("pay") if event == "order.refunded" else None) or _new_id()

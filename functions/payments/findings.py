@@ -226,6 +226,9 @@ class Findings:
         if not _same_amount(held.get("amount"), theirs.amount):
             told = {"ours": held["amount"], "theirs": str(theirs.amount)}
             ledger.note_drift(order_id, theirs.id, "amount", now, **told)
+        elif orders.is_hundredth(ledger.item_of(order), held, theirs.amount_before_tax):
+            told = {"ours": held["amount_before_tax"], "theirs": str(theirs.amount_before_tax)}
+            ledger.note_drift(order_id, theirs.id, "amount", now, **told)
         facts = ledger.facts_of(order)
         returned = orders.refunds(facts, theirs.id)
         whole = held.get("amount") is not None and sum(returned.values()) >= Decimal(held["amount"])

@@ -58,6 +58,14 @@ def test_products_become_a_catalogue(shop: World, stack: Stack, path: Path) -> N
     assert [each.name for each in path.parent.iterdir()] == ["catalogue.json"]
 
 
+def test_products_of_carts_are_left_out(shop: World, stack: Stack, path: Path) -> None:
+    """Each was sold once, and nobody is to buy it again."""
+    for slug in (catalogue.new_order_slug(), "order-1043"):
+        shop.account.add_product({"name": slug, "price": Decimal(60), "slug": slug})
+    added = done("catalogue", "pull", "--file", str(path), "--yes")["added"]
+    assert added.keys() == {"membership", "sold-elsewhere", "order-1043"}
+
+
 def test_half_a_character_in_a_name(shop: World, stack: Stack, path: Path) -> None:
     """Is JSON that can be read, and none that a file can have: the rest of the name is kept."""
     row = {"_id": "65a1b2c3d4e5f6a7b8c9d0e4", "name": "Half \ud83d", "price": 5, "currency": "usd"}

@@ -56,6 +56,7 @@ def test_a_live_stack_deploys_only_when_it_can_sell(
 ) -> None:
     """CloudFormation is told SUCCESS, or FAILED with what to mend."""
     url, answers = cloudformation
+    monkeypatch.setattr(preflight, "PRODUCT_PER_ORDER", False)
     file = tmp_path / "catalogue.json"
     if products is not None:
         file.write_text(json.dumps({"products": products}))
@@ -68,6 +69,21 @@ def test_a_live_stack_deploys_only_when_it_can_sell(
     assert answer["Status"] == status
     assert reason in answer["Reason"]
     assert answer == {**answer, **ids, "PhysicalResourceId": "preflight"}
+
+
+def test_a_shop_of_carts_deploys_without_products(
+    cloudformation: tuple[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server names what is sold; a sample is nothing to sell all the same."""
+    url, answers = cloudformation
+    event = {"RequestType": "Create", "ResponseURL": url, "StackId": "s", "RequestId": "r", "LogicalResourceId": "l"}
+    monkeypatch.setattr(preflight, "PRODUCT_PER_ORDER", True)
+    monkeypatch.setattr(preflight, "ORIGINS", ["https://shop.example"])
+    for products in ({}, {"mug": {**REAL, "productId": "0" * 24}}):
+        (tmp_path / "catalogue.json").write_text(json.dumps({"products": products}))
+        monkeypatch.setattr(preflight, "CATALOGUE", tmp_path / "catalogue.json")
+        preflight.handler(event, None)
+    assert [answer["Status"] for answer in answers] == ["SUCCESS", "FAILED"]
 
 
 def test_deleting_the_stack_is_never_refused(cloudformation: tuple[str, list[Any]]) -> None:

@@ -187,6 +187,19 @@ def test_a_failed_checkout_is_taken_over_by_its_reference(shop: World) -> None:
     assert sum(pk.startswith("order#") for pk in shop.stack.items()) == 1
 
 
+def test_a_session_is_for_the_product_that_the_order_has(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the catalogue has another one by the time that a failed checkout is taken over: what is sold is what
+    settles."""
+    shop.answers["POST /checkout/sessions"] = lambda _: (500, {})
+    ask(shop, reference="1043")
+    shop.answers.clear()
+    course = replace(opening.RULES.catalogue["course"], product_id=ELSEWHERE["productId"])
+    monkeypatch.setattr(opening, "RULES", replace(opening.RULES, catalogue={"course": course}))
+    _, made = ask(shop, reference="1043")
+    shop.pay(made["sessionId"])
+    assert shop.deliver() == ["settled"]
+
+
 def test_a_server_s_key_is_no_browser_s(shop: World) -> None:
     """Without a reference the Idempotency-Key counts, and one that a browser sent is another one."""
     key, body = "6d0a1f5e-8c1d-4d39-9f3b-0c8f0a5b7e21", b'{"sku": "course"}'

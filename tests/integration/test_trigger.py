@@ -7,7 +7,7 @@ import pytest
 
 from ops.trigger import SAMPLES
 from payments.event_names import EVENTS
-from tests.payloads import API_KEY, SECRET
+from tests.payloads import API_KEY, SECRET, create_key
 from tests.pf import done, failed, run, stack_of
 from tests.public import WEBHOOK, Site
 from tests.world import PRODUCTS
@@ -45,6 +45,15 @@ def test_it_settles_an_order_and_gives_it_back(site: Site) -> None:
     assert site.shop.status(order_id) == "refunded"
     site.shop.flow()
     assert "order.paid" in site.shop.types(order_id)
+
+
+def test_it_settles_a_cart(site: Site) -> None:
+    """Whose product is in no catalogue, by the total that alone settles it."""
+    token = f"pfs_test_{'k' * 43}"
+    create_key(site.shop.stack, token)
+    cart = {"name": "Cart", "total": {"amount": "12.50", "currency": "eur"}}
+    _, opened = site.shop.ask_as_server("POST /server/checkout", token, **cart)
+    assert done("trigger", "order.completed", "--order", opened["orderId"])["outcome"] == "settled"
 
 
 def test_ids_are_new_each_time(site: Site) -> None:

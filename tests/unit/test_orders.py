@@ -105,6 +105,8 @@ def untold(**changes: Any) -> dict[str, Any]:
 
 
 HOLD = Item(PRODUCT, price=Decimal("49.00"), currency="usd", hold_on_difference=True)
+YEN = Item(PRODUCT, price=Decimal("6000"), currency="jpy", hold_on_difference=True)
+DINAR = Item(PRODUCT, price=Decimal("6.500"), currency="kwd", hold_on_difference=True)
 VARIANT = Item(PRODUCT, variant_id="a2", price=Decimal("49.00"), currency="usd")
 
 
@@ -133,11 +135,23 @@ VARIANT = Item(PRODUCT, variant_id="a2", price=Decimal("49.00"), currency="usd")
         pytest.param(HOLD, payment(amount_before_tax="0", currency="usd"), False, id="hold_nothing_paid"),
         pytest.param(HOLD, payment(amount_before_tax="490000", currency="usd"), False, id="hold_minor_of_minor"),
         pytest.param(HOLD, payment(amount_before_tax="49.00", currency="eur"), False, id="hold_other_currency"),
+        pytest.param(YEN, payment(amount_before_tax="6000", currency="jpy"), True, id="hold_yen"),
+        pytest.param(YEN, payment(amount_before_tax="60", currency="jpy"), False, id="hold_a_hundredth_of_yen"),
+        pytest.param(YEN, payment(amount_before_tax="600000", currency="jpy"), False, id="hold_yen_have_no_cents"),
+        pytest.param(DINAR, payment(amount_before_tax="6.500", currency="kwd"), True, id="hold_dinars"),
+        pytest.param(DINAR, payment(amount_before_tax="6500", currency="kwd"), True, id="hold_fils"),
+        pytest.param(DINAR, payment(amount_before_tax="650", currency="kwd"), False, id="hold_a_tenth_of_dinars"),
         pytest.param(HOLD, payment(amount_before_tax="49.00"), False, id="hold_currency_missing"),
         pytest.param(HOLD, payment(currency="usd", amount="49.00"), False, id="hold_amount_before_tax_missing"),
         pytest.param(HOLD, payment(product_id="x", amount_before_tax="49", currency="usd"), False, id="hold_product"),
         pytest.param(
             Item(PRODUCT, hold_on_difference=True), payment(amount_before_tax="1", currency="usd"), False, id="no_price"
+        ),
+        pytest.param(
+            Item("", price=Decimal("49.00"), currency="usd", hold_on_difference=True),
+            payment(amount_before_tax="49.00", currency="usd"),
+            False,
+            id="a_cart_before_its_product",
         ),
         pytest.param(HOLD, payment(kind="subscription", amount=None), True, id="subscription_has_no_amount"),
         pytest.param(HOLD, payment(kind="subscription", product_id="x"), False, id="subscription_to_another_offer"),
