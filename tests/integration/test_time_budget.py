@@ -291,6 +291,45 @@ def test_a_checkout_with_all_that_can_be_switched_on_answers_in_time(
     assert max(asked) + pocketsflow.WAIT_SECONDS + aws.longest_try("dynamodb") < timeout
 
 
+@pytest.mark.parametrize("bad", ["lost", "unheard", "failed"])
+def test_a_cart_answers_in_time(cloud: Aws, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    """With Pocketsflow taking all of its time for the product and for the session: neither is asked for where the time
+    would not suffice to hear it and to write it down, and 201 comes only with both in the ledger."""
+    timeout, token = TIMEOUT["server.handler"], f"pfs_test_{'k' * 43}"
+    body = json.dumps({"name": "Cart", "reference": "1043", "total": {"amount": "60.00", "currency": "usd"}}).encode()
+    event = http_event("POST /server/checkout", body, content_type="application/json", authorization=f"Bearer {token}")
+    last: list[float] = []
+
+    def live(weather: Weather) -> None:
+        create_key(cloud, token)
+
+        def create_product(*_: object) -> str:
+            weather.sleep(pocketsflow.CART_SECONDS)
+            return "65a1b2c3d4e5f6a7b8c9d0ee"
+
+        def create_session(*_: object) -> pocketsflow.Session:
+            last.append(weather.now)
+            weather.sleep(pocketsflow.CART_SECONDS)
+            return pocketsflow.Session("cs_1", "https://pay.example")
+
+        monkeypatch.setattr(pocketsflow, "create_product", create_product)
+        monkeypatch.setattr(pocketsflow, "create_session", create_session)
+        with under(weather):
+            status, told = answered(server.handler(event, weather))
+        assert weather.now <= timeout - 0.1
+        if status == 201:
+            order = cloud.order(told["orderId"])
+            assert (order["session_id"], order["product_id"]) == ({"S": "cs_1"}, {"S": "65a1b2c3d4e5f6a7b8c9d0ee"})
+        else:
+            assert told["code"] in {"api_key_unreachable", "ledger_unavailable", "in_progress"}
+        if "slow" in weather.met and len(set(weather.met)) == 1:
+            assert status == 201
+        cloud.clear()
+
+    assert every_weather(timeout, live, (bad,)) >= 10
+    assert max(last) + pocketsflow.CART_SECONDS + aws.longest_try("dynamodb") < timeout
+
+
 @contextlib.contextmanager
 def silent() -> Iterator[str]:
     """An address that takes every connection, reads, and says nothing."""

@@ -446,9 +446,19 @@ def test_checkout_answers_in_time():
     assert timeout > SECRET + WRITE + WRITE + pocketsflow.WAIT_SECONDS
 
 
+def test_a_cart_answers_in_time():
+    """Its product and its session beside secret, the server's key, and three writes: with each try as slow as allowed
+    it succeeds, where none has to be made twice. A try more costs the session, which the next request makes."""
+    timeout = properties("ServerFunction")["Timeout"] - aws.FAREWELL_SECONDS
+    secret, once = aws.longest_try("secretsmanager"), aws.longest_try("dynamodb")
+    assert timeout > secret + once + once + pocketsflow.CART_SECONDS + once + pocketsflow.CART_SECONDS + once
+    assert 1 < pocketsflow.CART_SECONDS < pocketsflow.WAIT_SECONDS
+
+
 def test_a_key_is_locked_for_longer_than_a_checkout_runs():
     """No retry may take over an order while its first request is still being answered."""
-    assert properties("CheckoutFunction")["Timeout"] < ledger.LOCK.total_seconds()
+    for name in ("CheckoutFunction", "ServerFunction"):
+        assert properties(name)["Timeout"] < ledger.LOCK.total_seconds()
 
 
 def test_clients_wait_no_longer_than_is_reckoned_with():
@@ -542,8 +552,15 @@ def _where_wanted(value: Any) -> Any:
 
 BROWSER_ROUTES = {"POST /checkout": pocketsflow.WAIT_SECONDS + 0.5, "GET /orders/{orderId}": 0.25}
 SERVER_ROUTES = {"POST /server/checkout": pocketsflow.WAIT_SECONDS + 0.5, "PUT /server/orders/{reference}": 0.25}
-"""Seconds that a call takes at the slowest that is usual: all the time given to Pocketsflow and half a second for the
-ledger; a quarter of a second for one read."""
+CARTS = SERVER_ROUTES | {"POST /server/checkout": 2 * pocketsflow.CART_SECONDS + 0.75}
+"""Seconds that a call takes at the slowest that is usual: all the time given to Pocketsflow, half a second for the
+ledger and a quarter more for a cart's product; a quarter of a second for one read."""
+SERVER = pytest.mark.parametrize("server", ["off", "on", "carts"])
+
+
+def given(server: str) -> dict[str, str]:
+    """Parameters for a shop without routes for its server, with them, and with carts."""
+    return {"ServerRoutes": "off" if server == "off" else "on", "ProductPerOrder": "on" if server == "carts" else "off"}
 
 
 def throttles(**parameters: str) -> dict[str, dict[str, float]]:
@@ -553,12 +570,12 @@ def throttles(**parameters: str) -> dict[str, dict[str, float]]:
 
 
 @pytest.mark.parametrize("quota", ["10", "1000"])
-@pytest.mark.parametrize("server", ["off", "on"])
+@SERVER
 def test_throttles_on_every_route_but_the_webhook(server: str, quota: str):
     """A throttled delivery is a lost delivery; what others can call is bounded, in literal numbers. A route that is not
     there has no settings, which CloudFormation would refuse."""
-    settings = throttles(ServerRoutes=server, AccountConcurrency=quota)
-    assert settings.keys() == BROWSER_ROUTES.keys() | (SERVER_ROUTES.keys() if server == "on" else set())
+    settings = throttles(**given(server), AccountConcurrency=quota)
+    assert settings.keys() == BROWSER_ROUTES.keys() | (SERVER_ROUTES.keys() if server != "off" else set())
     assert ROUTES.keys() - {"POST /webhooks/pocketsflow"} == BROWSER_ROUTES.keys() | SERVER_ROUTES.keys()
     for limit in settings.values():
         assert limit.keys() == {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
@@ -568,20 +585,28 @@ def test_throttles_on_every_route_but_the_webhook(server: str, quota: str):
 
 
 @pytest.mark.parametrize("quota", ["10", "1000"])
-@pytest.mark.parametrize("server", ["off", "on"])
+@SERVER
 def test_pocketsflow_s_hundred_requests_a_minute_are_shared(server: str, quota: str):
     """Checkouts get 70 of them, reconciliation 25, a person's tools 5: a busy shop does not stop the reconciliation
-    that its buyers need, nor the other way round. In any minute: the rate of both routes, and their bursts on top."""
-    settings = throttles(ServerRoutes=server, AccountConcurrency=quota)
-    checkouts = [limit for route, limit in settings.items() if route.endswith("/checkout")]
-    assert len(checkouts) == (2 if server == "on" else 1)
-    assert sum(limit["ThrottlingRateLimit"] * 60 + limit["ThrottlingBurstLimit"] for limit in checkouts) <= 70
+    that its buyers need, nor the other way round. In any minute: the rate of both routes, and their bursts on top; a
+    cart takes two."""
+    requests = {"POST /checkout": 1, "POST /server/checkout": 2 if server == "carts" else 1}
+    settings = throttles(**given(server), AccountConcurrency=quota)
+    checkouts = {route: limit for route, limit in settings.items() if route.endswith("/checkout")}
+    assert len(checkouts) == (1 if server == "off" else 2)
+    assert (
+        sum(
+            requests[route] * (limit["ThrottlingRateLimit"] * 60 + limit["ThrottlingBurstLimit"])
+            for route, limit in checkouts.items()
+        )
+        <= 70
+    )
     assert provider.PER_MINUTE == 25
     assert 70 + provider.PER_MINUTE + 5 <= 100
 
 
 @pytest.mark.parametrize("quota", [10, 1000])
-@pytest.mark.parametrize("server", ["off", "on"])
+@SERVER
 def test_other_routes_leave_half_of_the_account_to_the_webhook(server: str, quota: int):
     """Traffic of browsers and servers occupies at most half of the account's executions, however it comes.
 
@@ -592,10 +617,27 @@ def test_other_routes_leave_half_of_the_account_to_the_webhook(server: str, quot
     assert quota in PARAMETERS["AccountConcurrency"]["AllowedValues"]
     assert PARAMETERS["AccountConcurrency"]["Default"] == 10
     running = 0.0
-    for route, limit in throttles(ServerRoutes=server, AccountConcurrency=str(quota)).items():
-        seconds = (BROWSER_ROUTES | SERVER_ROUTES)[route]
+    for route, limit in throttles(**given(server), AccountConcurrency=str(quota)).items():
+        seconds = (BROWSER_ROUTES | (CARTS if server == "carts" else SERVER_ROUTES))[route]
         running += limit["ThrottlingBurstLimit"] + limit["ThrottlingRateLimit"] * seconds
     assert running <= quota / 2
+
+
+def test_carts_without_the_server_s_routes_are_refused():
+    """Before anything is made: no browser may name a price. Off, unless somebody wants them."""
+    [rule] = SOURCE["Rules"]["ACartComesFromAServer"]["Assertions"]
+    off, on = (
+        {"Fn::Equals": [{"Ref": name}, value]} for name, value in (("ProductPerOrder", "off"), ("ServerRoutes", "on"))
+    )
+    assert rule["Assert"] == {"Fn::Or": [off, on]}
+    assert (PARAMETERS["ProductPerOrder"]["Default"], PARAMETERS["ProductPerOrder"]["AllowedValues"]) == (
+        "off",
+        ["on", "off"],
+    )
+    assert [name for name in FUNCTIONS if "PRODUCT_PER_ORDER" in variables(name)] == [
+        "ServerFunction",
+        "PreflightFunction",
+    ]
 
 
 def test_cors_by_parameter():
