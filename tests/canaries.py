@@ -36,6 +36,7 @@ KEPT = {
     "return address": "Qcanary5return7737",
     "address of the network": "203.0.113.238",
     "presigned address": "Qcanary6presigned7738",
+    "product name": "Qcanary19name7751",
 }
 """They go to whom they are for, and are kept nowhere."""
 EMAIL = "qcanary7.mail+7739@buyer.example"
@@ -150,7 +151,7 @@ class Witness:
             "objects of the bucket": set(BODIES),
             "requests for secrets": set(),
             "addresses": set(),
-            "requests to Pocketsflow": {"e-mail", "metadata", "discount code", "return address"},
+            "requests to Pocketsflow": {"e-mail", "metadata", "discount code", "return address", "product name"},
             "requests to the verifier": {"challenge secret", "challenge token"},
         }.items():
             self.places[name] = Place(allowed=allowed)

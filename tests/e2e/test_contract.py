@@ -174,6 +174,7 @@ def test_every_answer_is_documented(client: Client, key: str) -> None:
                 (503, "pocketsflow_unreachable"),
             )
         ),
+        *(("POST /server/checkout", 502, code) for code in ("product_refused", "product_differs")),
         ("POST /checkout", 502, HTML),
         ("POST /checkout", 503, HTML),
         ("POST /checkout", 503, "ledger_unavailable"),
@@ -282,6 +283,11 @@ def of_pocketsflow(client: Client, key: str) -> None:
     client.form({"sku": "course"})
     ask({}, http_body="<html>")
     ask({}, http_delay_seconds=20)
+    cart = {"name": "Cart", "total": {"amount": "60.00", "currency": "usd"}}
+    client.sandbox.faults(http_status=422)
+    client.server(key, cart)
+    client.sandbox.faults(http_body='{"_id": "65a1b2c3d4e5f6a7b8c9d0e1", "price": 6000}')
+    client.server(key, cart)
     client.sandbox.faults()
 
 
@@ -377,6 +383,7 @@ def of_this_shop(sandbox: Sandbox) -> dict[str, Any]:
             del schemas[name][keyword]
         fields = schemas[name]["properties"]
         del fields["productId"]
+        fields.pop("name", None)  # in the place of a sku
         schemas[name] |= {"required": ["sku"], "properties": {each: _flat(fields[each]) for each in fields}}
         schemas[name]["properties"]["sku"] = {"enum": sorted(catalogue())}
         absent = "" if name == "CheckoutForm" else None
@@ -385,7 +392,8 @@ def of_this_shop(sandbox: Sandbox) -> dict[str, Any]:
             schemas[name]["properties"][each] = {"enum": [*here, absent]}
     for path in ("/checkout", "/server/checkout"):
         shown = content["paths"][path]["post"]["requestBody"]["content"][JSON]["examples"]
-        shown.pop("product", None)
+        for name in ("product", "cart"):
+            shown.pop(name, None)
         for name in ("successUrl", "cancelUrl"):
             shown["everything"]["value"][name] = f"{sandbox.shop}/thank-you.html"
     order_id, _ = sandbox.order()
@@ -461,6 +469,10 @@ def test_a_generated_client_of_the_server(sandbox: Sandbox, generated: Path, key
         assert checkout.reference == "generated-1"
         sandbox.pay(checkout.session_id)
         assert read_order.sync(checkout.order_id, client=client).status is models.Status.PAID
+        total = models.Total(amount="60.00", currency="usd")
+        cart = create.sync(client=client, body=models.ServerCheckoutRequest(name="Order generated-3", total=total))
+        sandbox.pay(cart.session_id)
+        assert read_order.sync(cart.order_id, client=client).status is models.Status.PAID
         registered = register.sync_detailed("generated-2", client=client, body=models.Registration(sku="print"))
         assert registered.status_code == 201
         again = register.sync_detailed("generated-2", client=client, body=models.Registration(sku="print"))

@@ -150,6 +150,7 @@ class Happening:
         self.checkouts()
         self.challenges()
         self.servers()
+        self.carts()
         self.webhooks()
         self.parking()
         self.relays()
@@ -250,6 +251,19 @@ class Happening:
                     authorization=f"Bearer {token}",
                 )  # fmt: skip
                 self._call(server, event)
+
+    def carts(self) -> None:
+        total = {"amount": "60.00", "currency": "usd"}
+        body = {"name": KEPT["product name"], "customerEmail": EMAIL, "metadata": {"note": METADATA}, "total": total}
+        event = http_event(
+            "POST /server/checkout", json.dumps(body).encode(), content_type="application/json",
+            authorization=f"Bearer {canaries.SERVER_TOKEN}",
+        )  # fmt: skip
+        self._call(server, event)
+        for answer in ((400, ECHO), (500, ECHO), (201, {**ECHO, "_id": "65a1b2c3d4e5f6a7b8c9d0ee", "price": 1})):
+            self.shop.answers["POST /products"] = lambda _, answer=answer: answer  # type: ignore[misc]
+            self._call(server, event)
+        del self.shop.answers["POST /products"]
 
     def looks(self) -> None:
         for path in (self.names["order"], PASSING["path"], f"{self.names['order']}{PASSING['path']}"):
