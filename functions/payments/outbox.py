@@ -325,7 +325,7 @@ def _ordered(image: Image) -> dict[str, Any]:
     return {
         **more,
         "sku": image.get("sku"),
-        "product_id": image.get("product_id"),
+        "product_id": image.get("product_id") or None,
         "variant_id": image.get("variant_id"),
         "reference": image.get("reference"),
         "metadata": image.get("metadata", {}),

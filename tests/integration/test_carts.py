@@ -16,7 +16,9 @@ import webhook
 from payments import aws, catalogue, ledger, opening, pocketsflow, secrets
 from sandbox import pocketsflow as fake
 from sandbox.worker import Context
-from tests.payloads import answered, create_key, delivery, http_event, paid
+from tests import pf
+from tests.event_schemas import validator as schema
+from tests.payloads import PRODUCT, answered, create_key, delivery, http_event, paid
 from tests.world import PRODUCTS, World
 
 TOKEN = f"pfs_test_{'k' * 43}"
@@ -118,6 +120,22 @@ def test_a_lost_webhook_of_a_cart_is_found(shop: World) -> None:
     shop.lose_webhooks()
     assert shop.later() == {"settled": 1}
     assert shop.status(opened["orderId"]) == "paid"
+
+
+def test_pf_and_events_know_a_cart_without_a_product(shop: World) -> None:
+    """Its product could not be made, and a payment names it all the same: listed, shown and told."""
+    shop.answers[MAKE] = lambda _: (500, {})
+    ask(shop, **CART)
+    order_id = order_of(shop)["pk"].removeprefix("order#")
+    pf.deployed()
+    assert order_id in pf.run("orders", "--status", "pending", "--since", "2026-11-01").stdout
+    assert says(paid(order_id)) == "mismatched"
+    shop.flow()
+    [event] = [each for each in shop.published if each["type"] == "payment.mismatched"]
+    assert (event["product_id"], event["payment"]["product_id"]) == (None, PRODUCT)
+    schema("payment.mismatched").validate({name: value for name, value in event.items() if name != "type"})
+    assert pf.done("order", "1043")["status"] == "mismatched"
+    assert pf.run("order", "1043").exit_code == 0
 
 
 # --- The same again ---------------------------------------------------------------------------------------------------
