@@ -416,3 +416,60 @@ def test_another_fingerprint(changes: dict[str, Any]):
     """A body that says something else has another fingerprint."""
     shop = rules(course=COURSE, print=Item(PRODUCT, sku="print"))
     assert served({**EVERYTHING, **changes}, shop).fingerprint != served(EVERYTHING, shop).fingerprint
+
+
+# --- A total, and a cart ----------------------------------------------------------------------------------------------
+
+TOTAL = {"amount": "60.00", "currency": "usd"}
+
+
+def trusted(content: Any, given: Rules = SHOP, *, carts: bool = True) -> CheckoutRequest | checkout_request.Errors:
+    return checkout_request.read_trusted(json.dumps(content).encode(), given, carts=carts)
+
+
+def test_a_total_holds_an_item():
+    """To this amount in this currency, whatever the catalogue says; variant and product stay."""
+    request = trusted({"sku": "course", "total": {"amount": "6000", "currency": "jpy"}}, carts=False)
+    assert isinstance(request, CheckoutRequest)
+    assert request.item == Item(PRODUCT, "course", price=Decimal("6000"), currency="jpy", hold_on_difference=True)
+    assert request.product_name is None
+    request = trusted({"productId": PRODUCT, "total": TOTAL}, OPEN)
+    assert isinstance(request, CheckoutRequest)
+    assert request.item == Item(PRODUCT, price=Decimal("60.00"), currency="usd", hold_on_difference=True)
+
+
+def test_a_cart_is_a_name_and_a_total():
+    """Of no product yet; another total or name is another request."""
+    requests = [
+        trusted({"name": name, "total": {**TOTAL, "amount": amount}})
+        for name, amount in (("Order 1043", "60.00"), ("Order 1043", "60.01"), ("Order 1044", "60.00"))
+    ]
+    assert isinstance(requests[0], CheckoutRequest)
+    assert requests[0].item == Item("", price=Decimal("60.00"), currency="usd", hold_on_difference=True)
+    assert requests[0].of(PRODUCT).for_pocketsflow(ORDER, "store-1")["productId"] == PRODUCT
+    assert len({request.fingerprint for request in requests if isinstance(request, CheckoutRequest)}) == 3
+
+
+@pytest.mark.parametrize(
+    "total",
+    [
+        *({**TOTAL, "amount": amount} for amount in ("0", "0.00", "-1", "1e3", "60,00", "60\n", "", "NaN", 60, None)),
+        *({**TOTAL, "currency": currency} for currency in ("USD", "us", "usdt", "usd\n", "", 7, None)),
+        *({}, {"amount": "60.00"}, {**TOTAL, "tax": "0"}, [], "60.00 usd", 60, {**TOTAL, "amount": CANARY}),
+    ],
+    ids=brief,
+)
+def test_what_is_no_total(total: Any):
+    """Is named, beside a product and beside a name, and not echoed."""
+    for content in ({"sku": "course", "total": total}, {"name": "Cart", "total": total}):
+        result = trusted(content)
+        assert fields(result) == ["total"]
+        assert CANARY not in str(result)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\nb", "\0", "a\x85", "\ud800", 7, [CANARY]], ids=brief)
+def test_what_is_no_name(name: Any):
+    """Is named, and not echoed."""
+    result = trusted({"name": name, "total": TOTAL})
+    assert fields(result) == ["name"]
+    assert CANARY not in str(result)
