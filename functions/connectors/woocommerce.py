@@ -31,7 +31,7 @@ STILL_RUNNING = 60
 overlap with it, and neither would see the other's refund."""
 
 _NUMBER = re.compile(r"[1-9][0-9]{0,18}")
-_FIELDS = "id,status,currency,total,transaction_id,date_paid,refunds"
+_FIELDS = ("status", "currency", "total", "transaction_id", "date_paid", "refunds")
 _UNPAID = {"pending", "failed"}  # what WooCommerce lets set_paid settle: WC_Order::needs_payment
 _FOR_GOOD = {"refunded", "cancelled", "trash"}
 _STATES = {
@@ -67,7 +67,7 @@ def deliver(event: Event, now: datetime) -> str:
     refund = event.detail.get("refund")
     if not is_current and refund is None:
         return "older"
-    order = _ask("GET", f"/orders/{number}?_fields={_FIELDS}", now)
+    order = _order("GET", number, now)
     if problem := _misfit(order, event.detail["payment"]):
         needs_attention(f"woocommerce_{problem}", event_id=event.id)
         return problem
@@ -104,7 +104,8 @@ def _misfit(order: Mapping[str, Any], payment: Mapping[str, Any]) -> str | None:
 
 def _settle(number: str, order: dict[str, Any], event: Event, now: datetime) -> bool:
     """Gives the order the state that the event names; False when it has it."""
-    is_unpaid, payment_id = order["status"] in _UNPAID, event.detail["payment"]["id"]
+    change: dict[str, Any]
+    before, is_unpaid = None, order["status"] in _UNPAID
     if event.status == "refunded":
         if not is_unpaid:
             return False  # what is left of it is booked, and that is what changes its status
@@ -122,12 +123,12 @@ def _settle(number: str, order: dict[str, Any], event: Event, now: datetime) -> 
         if before is None:
             return False
         change = {"status": "pending", "set_paid": True} if before in _UNPAID else {"status": before}
-    after = _ask("PUT", f"/orders/{number}?_fields={_FIELDS}", now, {**change, "transaction_id": payment_id})
-    if "set_paid" in change and not after["date_paid"]:
+    change["transaction_id"] = event.detail["payment"]["id"]
+    order.update(_order("PUT", number, now, change))
+    if "set_paid" in change and not order["date_paid"]:
         raise Undelivered("refused")
-    if event.status != "disputed":
-        _remember(number, None, now)
-    order.update(after)
+    if before is not None:
+        _forget(number)
     return True
 
 
@@ -170,16 +171,22 @@ def _note(number: str, event: Event, text: str, now: datetime) -> str:
     return "delivered"
 
 
-def _remember(number: str, status: str | None, now: datetime) -> None:
-    """What a dispute interrupts, before it does; None when it is over."""
-    expression, values = "REMOVE #status", {}
-    if status is not None:
-        expression = "SET #status = :status, expires = :expires"
-        expires = int((now + deliveries.KEPT * 4).timestamp())  # longer than banks take
-        values = {"ExpressionAttributeValues": {":status": value(status), ":expires": value(expires)}}
+def _remember(number: str, status: str, now: datetime) -> None:
+    """What a dispute interrupts, before it does."""
+    expires = int((now + deliveries.KEPT * 4).timestamp())  # longer than banks take
+    client.update_item(
+        TableName=TABLE,
+        Key=key(f"hold#{number}"),
+        UpdateExpression="SET #status = :status, expires = :expires",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":status": value(status), ":expires": value(expires)},
+    )
+
+
+def _forget(number: str) -> None:
     names = {"#status": "status"}
-    more: Any = {"UpdateExpression": expression, "ExpressionAttributeNames": names, **values}
-    client.update_item(TableName=TABLE, Key=key(f"hold#{number}"), **more)
+    update: Any = {"UpdateExpression": "REMOVE #status", "ExpressionAttributeNames": names}
+    client.update_item(TableName=TABLE, Key=key(f"hold#{number}"), **update)
 
 
 def _remembered(number: str) -> str | None:
@@ -187,8 +194,15 @@ def _remembered(number: str) -> str | None:
     return plain(answer.get("Item", {})).get("status")
 
 
+def _order(method: str, number: str, now: datetime, content: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    order = _ask(method, f"/orders/{number}?_fields={','.join(_FIELDS)}", now, content)
+    if not isinstance(order, dict) or not order.keys() >= {*_FIELDS}:
+        raise Undelivered("not_json")
+    return order
+
+
 def _ask(method: str, path: str, now: datetime, content: Mapping[str, Any] | None = None) -> Any:
-    """The JSON of the answer. Raises Undelivered, also for a page that a host, a firewall or a broken plugin put there."""
+    """The JSON of the answer. Raises Undelivered, also for a page that a host, a firewall or a plugin put there."""
     answer = outgoing.must_succeed(_send(method, path, now, content))
     try:
         return strictjson.parse(answer.body)
