@@ -50,7 +50,8 @@ _ROUTES = Map(
         Rule(f"{_API}/orders/<int:number>/refunds", endpoint="add_refund", methods=["POST"]),
         Rule("/", endpoint="shop", methods=["GET"]),
         Rule("/checkout", endpoint="buy", methods=["POST"]),
-        Rule("/checkout/<any('order-received', 'order-pay'):page>/<int:number>", endpoint="order", methods=["GET"]),
+        Rule("/checkout/order-received/<int:number>", endpoint="order", methods=["GET"]),
+        Rule("/checkout/order-pay/<int:number>", endpoint="order", methods=["GET"]),
         Rule("/state", endpoint="state", methods=["GET"]),
     ]
 )
@@ -224,7 +225,7 @@ class WooCommerce:
                 order.complete_payment(wanted.get("transaction_id", ""))
             return _json(_only(order.shown(), request))
 
-    def _notes(self, request: Request, number: int) -> Response:
+    def _notes(self, _request: Request, number: int) -> Response:
         with self._lock:
             return _json([{"note": note} for note in self._found(number).notes])
 
@@ -253,25 +254,25 @@ class WooCommerce:
 
     # --- The pages ----------------------------------------------------------------------------------------------------
 
-    def _shop(self, request: Request) -> Response:
+    def _shop(self, _request: Request) -> Response:
         lines = "".join(f"<li>{escape(name)}: {price} {CURRENCY}</li>" for name, price in CART.items())
         return _page(
             f'<ul>{lines}</ul><form method="post" action="{escape(self.url)}/checkout"><button>Buy</button></form>'
         )
 
-    def _buy(self, request: Request) -> Response:
+    def _buy(self, _request: Request) -> Response:
         order = self.open(sum(CART.values(), Decimal(0)))
         address = self.ask(order)
         return Response(status=303, headers={"Location": address}) if address else _page("Payment is not possible now.")
 
-    def _order(self, request: Request, page: str, number: int) -> Response:
+    def _order(self, request: Request, number: int) -> Response:
         order = self.orders.get(number)
         if order is None or request.args.get("key") != order.key:
             return _page("This order is not yours.")
         said = "Your payment is being confirmed." if order.status in _UNPAID else "Thank you."
         return _page(f"Order {number} is {escape(order.status)}. {said}")
 
-    def _state(self, request: Request) -> Response:
+    def _state(self, _request: Request) -> Response:
         return _json(self.state())
 
     # --- The plugin ---------------------------------------------------------------------------------------------------
@@ -313,7 +314,7 @@ class WooCommerce:
         pay = f"{at.pocketsflow}/_sandbox/sessions/{order.session_id}/pay"
         if self._http.post(pay, timeout=_TIMEOUT).status_code != 200:
             raise PurchaseFailed("the buyer could not pay")
-        yield "The buyer pays at Pocketsflow, which tells it by webhook; the ledger tells the bus, the bus the connector"
+        yield "The buyer pays at Pocketsflow; its webhook settles the order, and the bus tells the connector"
         until = time.monotonic() + _SECONDS
         while not order.date_paid or not any("Paid at Pocketsflow" in note for note in order.notes):
             if time.monotonic() > until:
