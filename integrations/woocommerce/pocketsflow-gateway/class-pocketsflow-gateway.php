@@ -157,7 +157,7 @@ class Pocketsflow_Gateway extends WC_Payment_Gateway {
 		} else {
 			/* translators: 1: name of the shop 2: number of the order */
 			$name = sprintf( __( '%1$s: order %2$s', 'pocketsflow-gateway' ), wp_specialchars_decode( get_bloginfo( 'name' ), ENT_QUOTES ), $order->get_order_number() );
-			$body = array( 'name' => mb_substr( trim( preg_replace( '/[[:cntrl:]]+/u', ' ', $name ) ), 0, 200 ) );
+			$body = array( 'name' => mb_substr( trim( (string) preg_replace( '/[[:cntrl:]]+/u', ' ', $name ) ), 0, 200 ) );
 		}
 		$body += array(
 			'total'      => array(
