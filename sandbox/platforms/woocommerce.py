@@ -6,7 +6,6 @@ codes and statuses of errors, who may set_paid, what a refund does to an order's
 none of; what a buyer would have been mailed it counts.
 """
 
-import base64
 import hashlib
 import json
 import secrets
@@ -17,8 +16,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from html import escape
 from threading import RLock
-from typing import Any
-from wsgiref.types import StartResponse, WSGIEnvironment
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import requests
 from werkzeug.exceptions import HTTPException
@@ -28,7 +26,11 @@ from werkzeug.wrappers import Request, Response
 from ops import stack
 from ops.keys import Keys
 from sandbox.purchase import PurchaseFailed
-from sandbox.system import Addresses
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+    from sandbox.system import Addresses
 
 CONSUMER_KEY, CONSUMER_SECRET = "ck_sandbox", "cs_sandbox"
 CART = {"2 mugs": Decimal("24.00"), "1 shirt": Decimal("25.00"), "shipping": Decimal("4.90")}
@@ -145,14 +147,14 @@ class Order:
         return {"id": self.number * 1000 + len(self.refunds), "amount": str(amount), "reason": reason}
 
 
-class WooCommerce:
+class Platform:
+    stack = "WooCommerceStack"
+    parameters: ClassVar = {"WooCommerceUrl": "https://woocommerce.example"}
     secret = f"{CONSUMER_KEY} {CONSUMER_SECRET}"
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.settings = {"woocommerce_url": url}
-        self.parameters = {"WooCommerceUrl": url, "ServerRoutes": "on", "ProductPerOrder": "on"}
-        self.faults: list[Any] = []
         self.keys = {CONSUMER_KEY: CONSUMER_SECRET}
         self.may_write = True
         self.orders: dict[int, Order] = {}
@@ -169,7 +171,7 @@ class WooCommerce:
             self.orders[order.number] = order
             return order
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         request = Request(environ)
         try:
             endpoint, arguments = _ROUTES.bind_to_environ(environ).match()
@@ -301,17 +303,17 @@ class WooCommerce:
 
     # --- The story ----------------------------------------------------------------------------------------------------
 
-    def story(self, at: Addresses) -> Iterator[str]:
+    def story(self, addresses: "Addresses") -> Iterator[str]:
         """From the shop's page through a purchase to what the shop then shows. Raises PurchaseFailed."""
-        self.api = at.api
-        self.server_key, _ = Keys(stack.sandbox(at.aws, None)).create("woocommerce", datetime.now(UTC))
+        self.api = addresses.api
+        self.server_key, _ = Keys(stack.sandbox(addresses.aws, None)).create("woocommerce", datetime.now(UTC))
         bought = self._http.post(f"{self.url}/checkout", allow_redirects=False, timeout=_TIMEOUT)
         if bought.status_code != 303:
             raise PurchaseFailed("the shop's plugin got no checkout")
         order = list(self.orders.values())[-1]
         yield f"The shop has order {order.number}, {order.total} {order.currency}, pending"
         yield f"Its plugin asked for a checkout by the shop's key: {bought.headers['Location']}"
-        pay = f"{at.pocketsflow}/_sandbox/sessions/{order.session_id}/pay"
+        pay = f"{addresses.pocketsflow}/_sandbox/sessions/{order.session_id}/pay"
         if self._http.post(pay, timeout=_TIMEOUT).status_code != 200:
             raise PurchaseFailed("the buyer could not pay")
         yield "The buyer pays at Pocketsflow; its webhook settles the order, and the bus tells the connector"
@@ -322,11 +324,6 @@ class WooCommerce:
             time.sleep(0.05)
         yield f"The shop shows order {order.number} as {order.status}, transaction {order.transaction_id}, and the note"
         yield f"    {next(note for note in order.notes if 'Paid at Pocketsflow' in note)}"
-
-
-def basic(key: str = CONSUMER_KEY, secret: str = CONSUMER_SECRET) -> str:
-    """The header of who asks."""
-    return "Basic " + base64.b64encode(f"{key}:{secret}".encode()).decode()
 
 
 def _only(shown: dict[str, Any], request: Request) -> dict[str, Any]:
