@@ -78,7 +78,7 @@ def deliver(event: Event, now: datetime) -> str:
     return "delivered" if changed else noted
 
 
-def check(now: datetime) -> Mapping[str, Any]:
+def check(_kind: str, now: datetime) -> Mapping[str, Any]:
     """Whether the key may read orders, and write them: one that may not is refused before the order is looked for."""
     if not isinstance(_ask("GET", "/orders?per_page=1&_fields=id", now), list):
         raise Undelivered("not_json")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from sandbox.system import Addresses
 
-CONSUMER_KEY, CONSUMER_SECRET = "ck_sandbox", "cs_sandbox"
+CONSUMER_KEY, CONSUMER_SECRET = "ck_sandbox-sandbox-sandbox", "cs_sandbox-sandbox-sandbox"
 CART = {"2 mugs": Decimal("24.00"), "1 shirt": Decimal("25.00"), "shipping": Decimal("4.90")}
 CURRENCY = "USD"
 STATUSES = ("pending", "processing", "on-hold", "completed", "cancelled", "refunded", "failed", "trash")
