@@ -1,0 +1,112 @@
+"""The gateway plugin: its PHP by itself, and what it sends by the real handlers up to the shop's paid order."""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+import server
+from connectors import woocommerce
+from sandbox.platforms.woocommerce import Platform
+from sandbox.template import ROOT
+from tests.connected import Line
+from tests.payloads import answered, http_event
+from tests.world import Context, World
+
+CODE = ROOT / "integrations/woocommerce"
+TOKEN = f"pfs_test_{'w' * 43}"
+
+
+def php(*arguments: str) -> subprocess.CompletedProcess[str]:
+    if shutil.which("php") is None:
+        pytest.skip("needs php: apt-get install php-cli")
+    return subprocess.run(["php", *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def request_of_the_plugin() -> dict[str, Any]:
+    """For an order of 53.90."""
+    content: dict[str, Any] = json.loads(php(str(CODE / "tests/run.php"), "request").stdout)
+    return content
+
+
+def test_php_is_php() -> None:
+    """Every file is read by PHP without a complaint."""
+    files = sorted(CODE.glob("**/*.php"))
+    assert len(files) == 6
+    for file in files:
+        done = php("-d", "display_errors=1", "-d", "error_reporting=-1", "-l", str(file))
+        assert (done.returncode, done.stderr) == (0, ""), file
+        assert done.stdout.startswith("No syntax errors"), done.stdout
+
+
+def test_the_plugin_s_own_tests() -> None:
+    """They run by PHP alone, against stand-ins of what the plugin uses of WordPress."""
+    done = php("-d", "error_reporting=-1", str(CODE / "tests/run.php"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("ok ") > 15
+
+
+def test_the_stand_in_sends_what_the_plugin_sends() -> None:
+    """Field by field for the same order; only the hash in the reference is each one's own."""
+    platform = Platform("https://shop.example")
+    sent, wanted = request_of_the_plugin(), platform.wanted(platform.open(Decimal("53.90"), key="wc_order_k"))
+    assert sent.pop("reference").rpartition("-")[0] == wanted.pop("reference").rpartition("-")[0]
+    assert sent == wanted
+
+
+def test_attack_no_key_in_what_a_browser_gets() -> None:
+    """The script of the checkout block and what it is told know nothing of the key, nor of the stack."""
+    for file in ("blocks.js", "class-pocketsflow-blocks.php"):
+        text = (CODE / "pocketsflow-gateway" / file).read_text()
+        assert not any(word in text for word in ("POCKETSFLOW_KEY", "'key'", "'api'", "Bearer")), file
+
+
+def checkout(shop: World, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    event = http_event("POST /server/checkout", body, headers={"authorization": f"Bearer {TOKEN}"})
+    return answered(server.handler(event, Context(shop.clock, 9)))
+
+
+@pytest.fixture
+def trusted(shop: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A shop with a key of the plugin's, which sells carts."""
+    monkeypatch.setattr(server, "PRODUCT_PER_ORDER", True)
+    key = {"M": {"name": {"S": "woocommerce"}}}
+    item = {"pk": {"S": "server#keys"}, f"key#{hashlib.sha256(TOKEN.encode()).hexdigest()}": key}
+    shop.stack.dynamodb.put_item(TableName=shop.stack.table, Item=item)
+    return shop
+
+
+def test_from_the_plugin_to_the_paid_order(connect: Callable[..., Line], trusted: World) -> None:
+    """A cart of 53.90 is asked for as the plugin asks, paid at Pocketsflow, and paid in the shop."""
+    platform = Platform("https://woocommerce.example")
+    line = connect(woocommerce, platform, trusted.clock)
+    order = platform.open(Decimal("53.90"))
+    status, answer = checkout(trusted, request_of_the_plugin())
+    assert (status, answer["reference"][:7]) == (201, "wc-101-")
+    assert checkout(trusted, request_of_the_plugin())[1]["url"] == answer["url"]
+    paid = trusted.pay(answer["sessionId"])
+    assert trusted.deliver() == ["settled"]
+    trusted.flow()
+    line.work()
+    assert (order.status, order.transaction_id) == ("processing", paid)
+    assert trusted.types(answer["orderId"]) == ["order.paid"]
+
+
+def test_attack_a_browser_pays_for_another_s_order(connect: Callable[..., Line], shop: World) -> None:
+    """A browser's checkout with the plugin's metadata is paid, at the very amount: the shop is not even asked."""
+    platform = Platform("https://woocommerce.example")
+    line = connect(woocommerce, platform, shop.clock)
+    order = platform.open(Decimal("49.00"))
+    ours, session = shop.checkout(metadata={"woocommerce_order": str(order.number)})
+    shop.pay(session)
+    assert shop.deliver() == ["settled"]
+    shop.flow()
+    line.work(hours=1)
+    assert shop.types(ours) == ["order.paid"]
+    assert list(line.outcomes().values()) == ["not_ours"]
+    assert (line.requests, order.status) == ([], "pending")
