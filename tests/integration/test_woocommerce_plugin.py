@@ -1,6 +1,5 @@
 """The gateway plugin: its PHP by itself, and what it sends by the real handlers up to the shop's paid order."""
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -15,8 +14,8 @@ from connectors import woocommerce
 from sandbox.platforms.woocommerce import Platform
 from sandbox.template import ROOT
 from tests.connected import Line
-from tests.payloads import answered, http_event
-from tests.world import Context, World
+from tests.payloads import create_key
+from tests.world import World
 
 CODE = ROOT / "integrations/woocommerce"
 TOKEN = f"pfs_test_{'w' * 43}"
@@ -66,18 +65,11 @@ def test_attack_no_key_in_what_a_browser_gets() -> None:
         assert not any(word in text for word in ("POCKETSFLOW_KEY", "'key'", "'api'", "Bearer")), file
 
 
-def checkout(shop: World, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    event = http_event("POST /server/checkout", body, headers={"authorization": f"Bearer {TOKEN}"})
-    return answered(server.handler(event, Context(shop.clock, 9)))
-
-
 @pytest.fixture
 def trusted(shop: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A shop with a key of the plugin's, which sells carts."""
     monkeypatch.setattr(server, "PRODUCT_PER_ORDER", True)
-    key = {"M": {"name": {"S": "woocommerce"}}}
-    item = {"pk": {"S": "server#keys"}, f"key#{hashlib.sha256(TOKEN.encode()).hexdigest()}": key}
-    shop.stack.dynamodb.put_item(TableName=shop.stack.table, Item=item)
+    create_key(shop.stack, TOKEN)
     return shop
 
 
@@ -86,9 +78,9 @@ def test_from_the_plugin_to_the_paid_order(connect: Callable[..., Line], trusted
     platform = Platform("https://woocommerce.example")
     line = connect(woocommerce, platform, trusted.clock)
     order = platform.open(Decimal("53.90"))
-    status, answer = checkout(trusted, request_of_the_plugin())
+    status, answer = trusted.ask_as_server("POST /server/checkout", TOKEN, **request_of_the_plugin())
     assert (status, answer["reference"][:7]) == (201, "wc-101-")
-    assert checkout(trusted, request_of_the_plugin())[1]["url"] == answer["url"]
+    assert trusted.ask_as_server("POST /server/checkout", TOKEN, **request_of_the_plugin())[1]["url"] == answer["url"]
     paid = trusted.pay(answer["sessionId"])
     assert trusted.deliver() == ["settled"]
     trusted.flow()
