@@ -25,6 +25,7 @@ from werkzeug.wrappers import Request, Response
 
 from ops import stack
 from ops.keys import Keys
+from sandbox.pocketsflow import API_KEY
 from sandbox.purchase import PurchaseFailed
 
 if TYPE_CHECKING:
@@ -304,26 +305,48 @@ class Platform:
     # --- The story ----------------------------------------------------------------------------------------------------
 
     def story(self, addresses: "Addresses") -> Iterator[str]:
-        """From the shop's page through a purchase to what the shop then shows. Raises PurchaseFailed."""
+        """From the shop's page through a purchase and a refund of a part to what the shop then shows. Raises
+        PurchaseFailed."""
         self.api = addresses.api
         self.server_key, _ = Keys(stack.sandbox(addresses.aws, None)).create("woocommerce", datetime.now(UTC))
         bought = self._http.post(f"{self.url}/checkout", allow_redirects=False, timeout=_TIMEOUT)
         if bought.status_code != 303:
             raise PurchaseFailed("the shop's plugin got no checkout")
         order = list(self.orders.values())[-1]
-        yield f"The shop has order {order.number}, {order.total} {order.currency}, pending"
-        yield f"Its plugin asked for a checkout by the shop's key: {bought.headers['Location']}"
+        yield _told("1 A buyer orders in the shop", f"POST {self.url}/checkout", _line(order))
+        asked = f"POST {self.api}/server/checkout"
+        yield _told("2 The plugin has asked for a checkout, by its key", asked, bought.headers["Location"])
         pay = f"{addresses.pocketsflow}/_sandbox/sessions/{order.session_id}/pay"
-        if self._http.post(pay, timeout=_TIMEOUT).status_code != 200:
-            raise PurchaseFailed("the buyer could not pay")
-        yield "The buyer pays at Pocketsflow; its webhook settles the order, and the bus tells the connector"
+        paid = self._answered(self._http.post(pay, timeout=_TIMEOUT))["orderId"]
+        yield _told("3 The buyer pays at Pocketsflow", f"Pocketsflow's order {paid}")
+        self._hear(order, "Paid at Pocketsflow")
+        yield _told("4 order.paid has come to the shop by its REST API", _line(order), order.notes[0])
+        refund, headers = {"orderId": paid, "amount": 10}, {"Authorization": f"Bearer {API_KEY}"}
+        back = self._http.post(f"{addresses.pocketsflow}/refunds", json=refund, headers=headers, timeout=_TIMEOUT)
+        self._answered(back)
+        self._hear(order, "A part was given back")
+        booked = f"{order.refunds[0]['amount']} {order.currency} less in the shop's books"
+        yield _told("5 10.00 of it are given back at Pocketsflow", booked, _line(order), f"{self.url}/state is all of the shop")
+
+    def _hear(self, order: Order, note: str) -> None:
         until = time.monotonic() + _SECONDS
-        while not order.date_paid or not any("Paid at Pocketsflow" in note for note in order.notes):
+        while not any(note in each for each in order.notes):
             if time.monotonic() > until:
-                raise PurchaseFailed(f"the shop has not heard of it within {_SECONDS:g} seconds")
+                raise PurchaseFailed(f"the shop has not heard of it within {_SECONDS:g} seconds: {_line(order)}")
             time.sleep(0.05)
-        yield f"The shop shows order {order.number} as {order.status}, transaction {order.transaction_id}, and the note"
-        yield f"    {next(note for note in order.notes if 'Paid at Pocketsflow' in note)}"
+
+    def _answered(self, answer: requests.Response) -> Any:
+        if not answer.ok:
+            raise PurchaseFailed(f"{answer.request.method} {answer.url} gave {answer.status_code}")
+        return answer.json()
+
+
+def _line(order: Order) -> str:
+    return f"order {order.number}, {order.total} {order.currency}, {order.status} {order.transaction_id}".rstrip()
+
+
+def _told(step: str, *details: str) -> str:
+    return "\n".join([step, *(f"    {detail}" for detail in details)])
 
 
 def _only(shown: dict[str, Any], request: Request) -> dict[str, Any]:
