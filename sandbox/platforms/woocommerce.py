@@ -326,7 +326,9 @@ class Platform:
         self._answered(back)
         self._hear(order, "A part was given back")
         booked = f"{order.refunds[0]['amount']} {order.currency} less in the shop's books"
-        yield _told("5 10.00 of it are given back at Pocketsflow", booked, _line(order), f"{self.url}/state is all of the shop")
+        yield _told(
+            "5 10.00 of it are given back at Pocketsflow", booked, _line(order), f"{self.url}/state is all of the shop"
+        )
 
     def _hear(self, order: Order, note: str) -> None:
         until = time.monotonic() + _SECONDS

@@ -58,6 +58,40 @@ def test_the_stand_in_sends_what_the_plugin_sends() -> None:
     assert sent == wanted
 
 
+BLOCK = """
+const told = { title: "Pay &amp; go", description: "Soon", supports: ["products"] };
+const methods = [];
+global.window = {
+  wc: {
+    wcSettings: { getSetting: (name) => ({ pocketsflow_data: told })[name] },
+    wcBlocksRegistry: { registerPaymentMethod: (method) => methods.push(method) },
+  },
+  wp: {
+    htmlEntities: { decodeEntities: (text) => text.replace("&amp;", "&") },
+    element: { createElement: (...all) => all },
+  },
+};
+require(process.argv[1]);
+console.log(JSON.stringify(methods.map((method) => ({ ...method, canMakePayment: method.canMakePayment() }))));
+"""
+
+
+def test_the_checkout_block_has_the_method(node: str) -> None:
+    """Its script registers one method, by the gateway's id, with title and description as text."""
+    script = str(CODE / "pocketsflow-gateway/blocks.js")
+    done = subprocess.run([node, "-e", BLOCK, script], capture_output=True, text=True, timeout=60, check=True)
+    [method] = json.loads(done.stdout)
+    assert method == {
+        "name": "pocketsflow",
+        "label": ["span", None, "Pay & go"],
+        "ariaLabel": "Pay & go",
+        "content": ["span", None, "Soon"],
+        "edit": ["span", None, "Soon"],
+        "canMakePayment": True,
+        "supports": {"features": ["products"]},
+    }
+
+
 def test_attack_no_key_in_what_a_browser_gets() -> None:
     """The script of the checkout block and what it is told know nothing of the key, nor of the stack."""
     for file in ("blocks.js", "class-pocketsflow-blocks.php"):
