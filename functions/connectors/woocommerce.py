@@ -16,10 +16,10 @@ from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from connectors import consumer, deliveries, outgoing
+from connectors import consumer, credentials, deliveries, outgoing
 from connectors.consumer import Event
 from connectors.outgoing import Undelivered
-from payments import aws, secrets, strictjson
+from payments import aws, strictjson
 from payments.table import TABLE, client, key, plain, value
 from payments.telemetry import needs_attention, observed
 
@@ -225,10 +225,5 @@ def _send(method: str, path: str, now: datetime, content: Mapping[str, Any] | No
 
 
 def _credentials(now: datetime) -> str:
-    try:
-        words = [secrets.read(SECRET_ARN, prefix, now) for prefix in ("ck_", "cs_")]
-    except secrets.Unavailable:
-        raise Undelivered("secret_unreachable") from None
-    if not all(words):
-        raise Undelivered("unauthorized")
-    return base64.b64encode(":".join(found[0] for found in words).encode()).decode()
+    key, secret = (credentials.words(SECRET_ARN, prefix, now)[0] for prefix in ("ck_", "cs_"))
+    return base64.b64encode(f"{key}:{secret}".encode()).decode()

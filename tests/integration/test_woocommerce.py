@@ -479,7 +479,7 @@ def test_no_credentials(line: Line, platform: Platform, told: Told) -> None:
     line._stack.secrets.put_secret_value(SecretId=woocommerce.SECRET_ARN, SecretString="cs_sandbox-and-no-key")
     order = opened(platform)
     tell(line, order, PAID)
-    mended(line, told, "unauthorized")
+    mended(line, told, "secret_missing")
     assert line.requests == []
 
 
