@@ -150,7 +150,7 @@ class Order:
 
 class Platform:
     stack = "WooCommerceStack"
-    parameters: ClassVar = {"WooCommerceUrl": "https://woocommerce.example"}
+    parameters: ClassVar = {"WooCommerceUrl": "https://woocommerce.example", "ProductPerOrder": "on"}
     secret = f"{CONSUMER_KEY} {CONSUMER_SECRET}"
 
     def __init__(self, url: str) -> None:

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from werkzeug.test import Client
 
 import server
 from connectors import woocommerce
@@ -97,6 +98,20 @@ def test_attack_no_key_in_what_a_browser_gets() -> None:
     for file in ("blocks.js", "class-pocketsflow-blocks.php"):
         text = (CODE / "pocketsflow-gateway" / file).read_text()
         assert not any(word in text for word in ("POCKETSFLOW_KEY", "'key'", "'api'", "Bearer")), file
+
+
+def test_the_stand_in_s_pages() -> None:
+    """A shop to buy in, and for who has the order's key a page that says no more than it knows."""
+    platform = Platform("https://shop.example")
+    order, browser = platform.open(Decimal("53.90")), Client(platform)
+    assert 'action="https://shop.example/checkout"' in browser.get("/").text
+    mine = f"/checkout/order-received/{order.number}?key={order.key}"
+    assert "being confirmed" in browser.get(mine).text
+    order.complete_payment("sale1")
+    assert "processing. Thank you." in browser.get(mine).text
+    assert "not yours" in browser.get(f"/checkout/order-pay/{order.number}?key=guessed").text
+    assert browser.get("/state").get_json()["orders"][0]["transaction_id"] == "sale1"
+    assert browser.get("/wp-json/wc/v4/orders").get_json()["code"] == "rest_no_route"
 
 
 @pytest.fixture
