@@ -88,13 +88,15 @@ def test_what_a_workflow_is_told_is_what_it_asks() -> None:
 
 
 def test_the_key_s_policy_lets_in_what_uses_the_key() -> None:
-    """Services that use it in their own name: logs, and what publishes on the topic. The rest comes with a role."""
+    """Services that use it in their own name: logs, what publishes on the topic, and the bus, which fills the queues of
+    connectors. The rest comes with a role."""
     [statements] = [json.loads(block) for block in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
-    [allowed] = [
-        statement["Principal"]["Service"] for statement in statements if statement["Sid"] == "AlarmsToTheTopic"
-    ]
+    [_, of_services] = statements
+    allowed = of_services["Principal"]["Service"]
     [publishing, _] = TEMPLATE["Resources"]["AlarmTopicPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    assert set(allowed) == set(publishing["Principal"]["Service"])
+    queues = parse((ROOT / "infra/connector.yaml").read_text())["Resources"]["QueuePolicy"]["Properties"]
+    [sending, _] = queues["PolicyDocument"]["Statement"]
+    assert set(allowed) == {*publishing["Principal"]["Service"], sending["Principal"]["Service"]}
     assert statements[0]["Principal"] == {"Service": "logs.REGION.amazonaws.com"}
     deploying = parse((ROOT / "infra/ci.yaml").read_text())["Resources"]["ExecutionRole"]["Properties"]["Policies"]
     rights = set(re.findall(r"'(kms:\w+)'", str(deploying)))
