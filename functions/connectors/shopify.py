@@ -1,0 +1,148 @@
+"""Orders of a Shopify shop that were paid at Pocketsflow: marked as paid, and told of refunds and disputes.
+
+Which order is in `metadata`, put there by shopify_checkout.py, with the total that was to be paid; nothing that a browser
+says is read. What is done is looked for in the order itself, its tags, its note and its refunds, so that all of it can
+be done again.
+"""
+
+import json
+import os
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from connectors import consumer, deliveries, shopify_admin
+from connectors.consumer import Event
+from connectors.outgoing import Undelivered
+from connectors.shopify_admin import Order
+from payments import aws
+from payments.telemetry import needs_attention, observed
+
+REFUNDS: str = json.loads(os.environ["SETTINGS"])["shopify_refunds"]
+
+PAID = "pocketsflow-paid"
+"""The tag of an order that was marked as paid here."""
+TAGS = {
+    "partially_refunded": "pocketsflow-partially-refunded",
+    "refunded": "pocketsflow-refunded",
+    "disputed": "pocketsflow-disputed",
+}
+"""By status; an order has one of them at most."""
+EARNED = {"paid", "partially_refunded"}
+"""Statuses by which the goods are due. What is refunded or disputed before it was marked as paid is not marked any more:
+that would ship it."""
+MAX_NOTE = 5_000
+
+
+@observed
+def handler(event: dict[str, Any], context: aws.Context) -> dict[str, Any]:
+    return consumer.consume(event, context, deliver, check)
+
+
+def deliver(event: Event, now: datetime) -> str:
+    number = event.detail["metadata"].get("shopify_order", "") if event.type.startswith("order.") else ""
+    if not shopify_admin.ORDER_ID.fullmatch(number) or event.status not in {"paid", *TAGS}:
+        return "not_ours"
+    is_current = deliveries.is_current(event.subject, event.revision, now)
+    order = shopify_admin.read_order(number, now)
+    if order is None:
+        raise Undelivered("not_found")
+    if obstacle := _obstacle(order, event):
+        if is_current and event.status in EARNED:
+            needs_attention(f"shopify_{obstacle}")
+        return obstacle
+    _write_down(order, event, now)
+    if is_current:
+        _set_state(order, event, now)
+    if REFUNDS == "refund":
+        _book_refund(number, event, now)
+    return "delivered" if is_current else "older"
+
+
+def check(now: datetime) -> dict[str, Any]:
+    """Whether the credentials are this shop's, and suffice."""
+    shop, scopes = shopify_admin.scopes(now)
+    if shop != shopify_admin.URL.removeprefix("https://") or "write_orders" not in scopes:
+        raise Undelivered("unauthorized")
+    return {"outcome": "reached", "scopes": sorted(scopes)}
+
+
+def _obstacle(order: Order, event: Event) -> str | None:
+    """Why the order is left as it is: money and orders disagree. None for one that is marked as paid, or to be."""
+    if PAID in order.tags:
+        return None
+    if order.status in shopify_admin.PAID:
+        is_ours = _payment_line(event) in order.note.splitlines() and any(each.is_manual for each in order.payments)
+        return None if is_ours else "already_paid"
+    if order.is_cancelled:
+        return "cancelled"
+    return None if _fits(order, event) else "mismatched"
+
+
+def _fits(order: Order, event: Event) -> bool:
+    """Whether what was paid before tax is what the order still costs, and what it cost when the checkout was opened."""
+    payment, outstanding = event.detail["payment"], order.outstanding
+    if payment["amount_before_tax"] is None or payment["currency"] != outstanding.currency:
+        return False
+    told = Decimal(payment["amount_before_tax"])
+    # A webhook says no unit (docs/events.md). The ledger has compared it with the same total, so cents are no way round.
+    in_cents = payment["unit"] is None and told == outstanding.amount * 100
+    return event.detail["metadata"].get("shopify_total") == str(outstanding) and (told == outstanding.amount or in_cents)
+
+
+def _write_down(order: Order, event: Event, now: datetime) -> None:
+    """Before the order is marked as paid, so that the next try knows whose doing that was."""
+    lines = [line for line in _lines(event) if line not in order.note.splitlines()]
+    note = "\n".join([order.note, *lines] if order.note else lines)
+    if lines and len(note) <= MAX_NOTE:
+        shopify_admin.write_note(order, note, now)
+
+
+def _lines(event: Event) -> list[str]:
+    payment = event.detail["payment"]
+    lines = [_payment_line(event)]
+    if refund := event.detail.get("refund"):
+        lines.append(f"{_refund_line(refund)}: {refund['amount']} {payment['currency']}" if refund["id"] else "")
+    if event.type in ("order.disputed", "order.dispute_closed"):
+        became = "is disputed" if event.type == "order.disputed" else "is no longer disputed"
+        lines.append(f"Pocketsflow payment {payment['id']} {became} ({event.occurred_at})")
+    return [line for line in lines if line]
+
+
+def _payment_line(event: Event) -> str:
+    return f"Pocketsflow payment {event.detail['payment']['id']} for {event.order_id}"
+
+
+def _refund_line(refund: dict[str, Any]) -> str:
+    return f"Pocketsflow refund {refund['id']}"
+
+
+def _set_state(order: Order, event: Event, now: datetime) -> None:
+    tags = {tag for status, tag in TAGS.items() if status == event.status}
+    if event.status in EARNED:
+        tags.add(PAID)
+        if order.status not in shopify_admin.PAID:
+            if not order.can_be_marked:
+                raise Undelivered("refused")
+            shopify_admin.mark_as_paid(order, now)
+    if missing := tags - order.tags:
+        shopify_admin.add_tags(order, sorted(missing), now)
+    if outdated := ({*TAGS.values()} - tags) & order.tags:
+        shopify_admin.remove_tags(order, sorted(outdated), now)
+
+
+def _book_refund(number: str, event: Event, now: datetime) -> None:
+    """Each refund once, however late it is told: it is no state. No more than the order has: of what the buyer got back
+    a part may be tax, which was never in the order."""
+    refund = event.detail.get("refund")
+    if not refund or refund["id"] is None or refund["amount"] is None:
+        return
+    order = shopify_admin.read_order(number, now)
+    payment = next((each for each in order.payments if each.is_manual), None) if order else None
+    if order is None or payment is None or PAID not in order.tags:
+        return
+    note = _refund_line(refund)
+    booked = sum((each.amount for each in order.refunds if each.note == note), Decimal(0))
+    amount = min(Decimal(refund["amount"]) - booked, order.left)
+    if amount > 0:
+        shopify_admin.refund(order, payment, amount, note, now)
