@@ -87,7 +87,9 @@ def _fits(order: Order, event: Event) -> bool:
     told = Decimal(payment["amount_before_tax"])
     # A webhook says no unit (docs/events.md). The ledger has compared it with the same total, so cents are no way round.
     in_cents = payment["unit"] is None and told == outstanding.amount * 100
-    return event.detail["metadata"].get("shopify_total") == str(outstanding) and (told == outstanding.amount or in_cents)
+    return event.detail["metadata"].get("shopify_total") == str(outstanding) and (
+        told == outstanding.amount or in_cents
+    )
 
 
 def _write_down(order: Order, event: Event, now: datetime) -> None:
