@@ -1,8 +1,8 @@
 """Orders of a Shopify shop that were paid at Pocketsflow: marked as paid, and told of refunds and disputes.
 
-Which order is in `metadata`, put there by shopify_checkout.py, with the total that was to be paid; nothing that a browser
-says is read. What is done is looked for in the order itself, its tags, its note and its refunds, so that all of it can
-be done again.
+Which order is in `metadata`, put there by shopify_checkout.py, with the total that was to be paid; nothing that a
+browser says is read. What is done is looked for in the order itself, its tags, its note and its refunds, so that all of
+it can be done again.
 """
 
 import json
@@ -18,6 +18,7 @@ from connectors.shopify_admin import Order
 from payments import aws
 from payments.telemetry import needs_attention, observed
 
+SHOP: str = json.loads(os.environ["SETTINGS"])["shopify_shop"]
 REFUNDS: str = json.loads(os.environ["SETTINGS"])["shopify_refunds"]
 
 PAID = "pocketsflow-paid"
@@ -29,9 +30,11 @@ TAGS = {
 }
 """By status; an order has one of them at most."""
 EARNED = {"paid", "partially_refunded"}
-"""Statuses by which the goods are due. What is refunded or disputed before it was marked as paid is not marked any more:
-that would ship it."""
+"""Statuses by which the goods are due. What is refunded or disputed before it was marked as paid is not marked any
+more: that would ship it."""
+REFUNDING = ("order.partially_refunded", "order.refunded")
 MAX_NOTE = 5_000
+"""Characters; Shopify takes no more."""
 
 
 @observed
@@ -62,7 +65,7 @@ def deliver(event: Event, now: datetime) -> str:
 def check(now: datetime) -> dict[str, Any]:
     """Whether the credentials are this shop's, and suffice."""
     shop, scopes = shopify_admin.scopes(now)
-    if shop != shopify_admin.URL.removeprefix("https://") or "write_orders" not in scopes:
+    if shop != SHOP or "write_orders" not in scopes:
         raise Undelivered("unauthorized")
     return {"outcome": "reached", "scopes": sorted(scopes)}
 
@@ -103,12 +106,13 @@ def _write_down(order: Order, event: Event, now: datetime) -> None:
 def _lines(event: Event) -> list[str]:
     payment = event.detail["payment"]
     lines = [_payment_line(event)]
-    if refund := event.detail.get("refund"):
-        lines.append(f"{_refund_line(refund)}: {refund['amount']} {payment['currency']}" if refund["id"] else "")
+    refund = event.detail.get("refund")
+    if event.type in REFUNDING and refund and refund["id"]:
+        lines.append(f"{_refund_line(refund)}: {refund['amount']} {payment['currency']}")
     if event.type in ("order.disputed", "order.dispute_closed"):
         became = "is disputed" if event.type == "order.disputed" else "is no longer disputed"
         lines.append(f"Pocketsflow payment {payment['id']} {became} ({event.occurred_at})")
-    return [line for line in lines if line]
+    return lines
 
 
 def _payment_line(event: Event) -> str:
@@ -137,7 +141,7 @@ def _book_refund(number: str, event: Event, now: datetime) -> None:
     """Each refund once, however late it is told: it is no state. No more than the order has: of what the buyer got back
     a part may be tax, which was never in the order."""
     refund = event.detail.get("refund")
-    if not refund or refund["id"] is None or refund["amount"] is None:
+    if event.type not in REFUNDING or not refund or refund["id"] is None or refund["amount"] is None:
         return
     order = shopify_admin.read_order(number, now)
     payment = next((each for each in order.payments if each.is_manual), None) if order else None

@@ -220,7 +220,7 @@ def _restored_after(content: dict[str, Any]) -> int:
     bucket = fields.obj(cost, "throttleStatus")
     try:
         lacking = cost["requestedQueryCost"] - bucket["currentlyAvailable"]
-        return max(1, math.ceil(lacking / bucket["restoreRate"]))
+        return max(1, math.ceil(Decimal(lacking / bucket["restoreRate"])))
     except (KeyError, TypeError, ArithmeticError):
         return 1
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 SHOP = "sandbox.myshopify.com"
 VERSION = "2026-10"
 CLIENT_ID = "5a0db0c5a0db0c5a0db0c5a0db0c5a0d"
-CLIENT_SECRET = "shpss_sandbox-sandbox-sandbox"  # noqa: S105
-TOKEN = "shpat_sandbox-sandbox-sandbox"  # noqa: S105
+CLIENT_SECRET = "shpss_sandbox-sandbox-sandbox"
+TOKEN = "shpat_sandbox-sandbox-sandbox"
 PREFIX = "/apps/pocketsflow"
 MAX_NOTE = 5_000
 
@@ -222,7 +222,7 @@ class Platform:
             if gone.status_code != 303:
                 raise PurchaseFailed(f"the link to pay gave {gone.status_code} {gone.text}")
             checkout = gone.headers["Location"]
-            yield f"2 The link there leads through Shopify, which signs it, to a checkout over the order's total\n    {checkout}"
+            yield f"2 The link there leads through Shopify, which signs it, to a checkout over the total\n    {checkout}"
             session = checkout.rpartition("=")[2]
             http.post(f"{addresses.pocketsflow}/_sandbox/sessions/{session}/pay", timeout=_TIMEOUT).raise_for_status()
         yield "3 The buyer pays there; the webhook settles the order, and the bus tells the connector"
