@@ -1,8 +1,8 @@
 """GET /shopify/checkout, which Shopify hands on from a page of the shop (App Proxy): from an order that waits for its
 payment to the checkout over its total.
 
-The buyer has `order`, its id, and `number`, its confirmation number, which only who ordered was told. Everything else is
-read from Shopify's Admin API.
+The buyer has `order`, its id, and `number`, its confirmation number, which only who ordered was told. Everything else
+is read from Shopify's Admin API.
 """
 
 import functools

@@ -62,7 +62,7 @@ def deliver(event: Event, now: datetime) -> str:
     return "delivered" if is_current else "older"
 
 
-def check(now: datetime) -> dict[str, Any]:
+def check(_kind: str, now: datetime) -> dict[str, Any]:
     """Whether the credentials are this shop's, and suffice."""
     shop, scopes = shopify_admin.scopes(now)
     if shop != SHOP or "write_orders" not in scopes:
@@ -87,12 +87,11 @@ def _fits(order: Order, event: Event) -> bool:
     payment, outstanding = event.detail["payment"], order.outstanding
     if payment["amount_before_tax"] is None or payment["currency"] != outstanding.currency:
         return False
+    if event.detail["metadata"].get("shopify_total") != str(outstanding):
+        return False
     told = Decimal(payment["amount_before_tax"])
-    # A webhook says no unit (docs/events.md). The ledger has compared it with the same total, so cents are no way round.
-    in_cents = payment["unit"] is None and told == outstanding.amount * 100
-    return event.detail["metadata"].get("shopify_total") == str(outstanding) and (
-        told == outstanding.amount or in_cents
-    )
+    # A webhook says no unit (docs/events.md): its number may be of cents, since the total is the one it was held to.
+    return told == outstanding.amount or (payment["unit"] is None and told == outstanding.amount * 100)
 
 
 def _write_down(order: Order, event: Event, now: datetime) -> None:

@@ -24,6 +24,8 @@ SECRET_ARN = os.environ["SECRET_ARN"]
 URL: str = json.loads(os.environ["SETTINGS"])["shopify_url"]
 VERSION: str = json.loads(os.environ["SETTINGS"])["shopify_api_version"]
 
+SECONDS = 3.5
+"""For a request: the eight that an event may take fit into what the consumer gives it."""
 ORDER_ID = re.compile(r"[1-9][0-9]{0,19}")
 PAID = {"PAID", "PARTIALLY_REFUNDED", "REFUNDED"}
 """Financial statuses of an order whose money has all come in, whatever became of it."""
@@ -118,7 +120,7 @@ class Order:
     """Of what is ordered, where that is one unit of one variant."""
 
 
-def read_order(number: str, now: datetime, seconds: float = outgoing.SECONDS) -> Order | None:
+def read_order(number: str, now: datetime, seconds: float = SECONDS) -> Order | None:
     """By the number that its addresses have; None where the shop has none, or the app may not see it. Raises
     Undelivered."""
     found = _ask(_ORDER, {"id": f"gid://shopify/Order/{number}"}, now, seconds).get("order")
@@ -169,7 +171,7 @@ def refund(order: Order, payment: Payment, amount: Decimal, note: str, now: date
 
 def scopes(now: datetime) -> tuple[str, set[str]]:
     """The shop that answers, and what the app may do there. Raises Undelivered."""
-    found = _ask(_SHOP, {}, now, outgoing.SECONDS)
+    found = _ask(_SHOP, {}, now, SECONDS)
     try:
         granted = {scope["handle"] for scope in found["currentAppInstallation"]["accessScopes"]}
         return str(found["shop"]["myshopifyDomain"]), granted
@@ -186,7 +188,7 @@ def client_secrets(now: datetime) -> list[str]:
 
 
 def _change(mutation: str, query: str, variables: Mapping[str, Any], now: datetime) -> None:
-    changed = fields.obj(_ask(query, variables, now, outgoing.SECONDS), mutation)
+    changed = fields.obj(_ask(query, variables, now, SECONDS), mutation)
     if changed.get("userErrors") != []:  # absent or null is no success either
         raise Undelivered("refused")
 

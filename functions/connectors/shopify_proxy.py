@@ -1,7 +1,7 @@
 """Whether Shopify has handed a request on: pure, a query in, its parameters out.
 
-Shopify signs whatever anybody asks of the shop's page, so that a signature says where a request came from, and nothing of
-who asked. docs: shopify.dev/docs/apps/build/online-store/app-proxies/authenticate-app-proxies
+Shopify signs whatever anybody asks of the shop's page: a signature says where a request came from, not who asked.
+docs: shopify.dev/docs/apps/build/online-store/app-proxies/authenticate-app-proxies
 """
 
 import hmac
@@ -43,8 +43,7 @@ def _is_signed(values: Mapping[str, list[str]], signature: str, keys: Iterable[s
     if not _SIGNATURE.fullmatch(signature):
         return False
     message = "".join(sorted(f"{name}={','.join(told)}" for name, told in values.items())).encode()
-    made = [hmac.digest(key.encode(), message, "sha256").hex() for key in keys]
-    return any([hmac.compare_digest(each, signature) for each in made])  # a list: all are compared
+    return any(hmac.compare_digest(hmac.digest(key.encode(), message, "sha256").hex(), signature) for key in keys)
 
 
 def _is_of_now(timestamp: str, now: datetime) -> bool:

@@ -36,7 +36,7 @@ MAX_NOTE = 5_000
 _TIMEOUT = 10
 _SECONDS = 20.0
 """Until an order must be paid."""
-_TOKENS = re.compile(r"[A-Za-z_]\w*|\$\w+|\d+|[{}()\[\]:!@]|\S")
+_TOKENS = re.compile(r"[A-Za-z_]\w*|\$\w+|\d+|[^\s,]")
 _ERRORS = {"userErrors": "UserError"}
 _SCHEMA: dict[str, dict[str, str]] = {
     "query": {"order": "Order", "shop": "Shop", "currentAppInstallation": "AppInstallation"},
@@ -222,7 +222,7 @@ class Platform:
             if gone.status_code != 303:
                 raise PurchaseFailed(f"the link to pay gave {gone.status_code} {gone.text}")
             checkout = gone.headers["Location"]
-            yield f"2 The link there leads through Shopify, which signs it, to a checkout over the total\n    {checkout}"
+            yield f"2 The link there leads through Shopify, which signs it, to a checkout\n    {checkout}"
             session = checkout.rpartition("=")[2]
             http.post(f"{addresses.pocketsflow}/_sandbox/sessions/{session}/pay", timeout=_TIMEOUT).raise_for_status()
         yield "3 The buyer pays there; the webhook settles the order, and the bus tells the connector"
