@@ -19,7 +19,7 @@ from payments.telemetry import needs_attention, observed
 
 SHOP: str = json.loads(os.environ["SETTINGS"])["shopify_shop"]
 PRODUCT_PER_ORDER = os.environ["PRODUCT_PER_ORDER"] == "on"
-SHOPIFY_SECONDS = 2.0
+SHOPIFY_SECONDS = 1.5
 """For a request to Shopify: a buyer is waiting."""
 
 
