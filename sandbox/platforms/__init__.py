@@ -64,9 +64,10 @@ def secrets(made: Mapping[str, Platform]) -> dict[str, str]:
 
 
 def connected(function: Function, made: Mapping[str, Platform]) -> Function:
-    """The function of a connector that speaks to its stand-in; any other as it is."""
-    for platform in made.values():
-        if function.logical_id.startswith(platform.stack):
-            settings = {**json.loads(function.environment["SETTINGS"]), **platform.settings}
-            return replace(function, environment={**function.environment, "SETTINGS": json.dumps(settings)})
-    return function
+    """A function that is told where a platform is speaks to its stand-in; any other is as it was."""
+    settings = json.loads(function.environment.get("SETTINGS", "{}"))
+    theirs = [platform.settings for platform in made.values() if platform.settings.keys() & settings.keys()]
+    for each in theirs:
+        settings |= each
+    environment = {**function.environment, "SETTINGS": json.dumps(settings)}
+    return replace(function, environment=environment) if theirs else function
