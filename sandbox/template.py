@@ -206,6 +206,10 @@ class Template:
                 return str(left) == str(right)
             case "Fn::Not":
                 return not self._resolve(argument[0])
+            case "Fn::And":
+                return all(map(self._resolve, argument))
+            case "Fn::Or":
+                return any(map(self._resolve, argument))
             case "Fn::FindInMap":
                 mapping, first, second = map(self._resolve, argument)
                 return self._content["Mappings"][mapping][first][second]

@@ -62,6 +62,7 @@ def test_the_bucket_asks_for_the_key_seldom() -> None:
 WITH_THE_KEY = {
     "CheckoutFunction": {"kms:Decrypt"},
     "ServerFunction": {"kms:Decrypt"},
+    "ShopifyCheckoutFunction": {"kms:Decrypt"},
     "WebhookFunction": {"kms:Decrypt", "kms:GenerateDataKey"},  # what it parks
     "RelayFunction": {"kms:Decrypt", "kms:GenerateDataKey"},  # what it puts aside
     "ReconcileFunction": {"kms:Decrypt"},

@@ -3,6 +3,7 @@
 import ast
 import base64
 import functools
+import itertools
 import json
 import re
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from samtranslator.yaml_helper import yaml_parse
 import reconcile
 import relay
 import retain
+import shopify_checkout
 import webhook
 from connectors import notices
 from ops.connectors import OUTPUTS as CONNECTOR_OUTPUTS
@@ -30,6 +32,7 @@ PARAMETERS = SOURCE["Parameters"]
 FUNCTIONS = [
     "CheckoutFunction",
     "ServerFunction",
+    "ShopifyCheckoutFunction",
     "WebhookFunction",
     "RelayFunction",
     "ReconcileFunction",
@@ -175,9 +178,9 @@ def names_read(module: str) -> set[str]:
         match node:
             case ast.Subscript(value=ast.Attribute(attr="environ"), slice=ast.Constant(value=str(name))):
                 names.add(name)
-            case ast.ImportFrom(module="payments", names=imported):
-                names |= set().union(*(names_read(f"payments.{alias.name}") for alias in imported))
-            case ast.ImportFrom(module=str(source)) if source.startswith("payments."):
+            case ast.ImportFrom(module="payments" | "connectors" as package, names=imported):
+                names |= set().union(*(names_read(f"{package}.{alias.name}") for alias in imported))
+            case ast.ImportFrom(module=str(source)) if source.startswith(("payments.", "connectors.")):
                 names |= names_read(source)
     return names
 
@@ -199,7 +202,8 @@ def test_pocketsflow_is_at_its_address():
     """No parameter can send the API key elsewhere."""
     addresses = {name: variables(name)["POCKETSFLOW_URL"] for name in FUNCTIONS if "API_KEY_ARN" in variables(name)}
     assert addresses == dict.fromkeys(
-        ["CheckoutFunction", "ServerFunction", "ReconcileFunction"], "https://api.pocketsflow.com"
+        ["CheckoutFunction", "ServerFunction", "ShopifyCheckoutFunction", "ReconcileFunction"],
+        "https://api.pocketsflow.com",
     )
 
 
@@ -207,13 +211,14 @@ def test_a_store_is_a_stack():
     """What a checkout writes into its sales is what the webhook and reconciliation take for their own: the stack's
     unique id, which no other stack of the account has, by whatever name."""
     stores = [variables(name)["STORE_ID"] for name in FUNCTIONS if "STORE_ID" in variables(name)]
-    assert stores == [{"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}] * 4
+    assert stores == [{"Fn::Select": [2, {"Fn::Split": ["/", {"Ref": "AWS::StackId"}]}]}] * 5
 
 
 def test_patience_is_for_those_whom_nobody_waits_for():
     """A buyer and Pocketsflow wait for the checkout and the webhook; an outage of hours is waited out by the others."""
     patience = {name: int(variables(name)["PATIENCE"]) for name in FUNCTIONS if "PATIENCE" in variables(name)}
-    waited_for = dict.fromkeys(["CheckoutFunction", "ServerFunction", "WebhookFunction"], 1)
+    waiting = ["CheckoutFunction", "ServerFunction", "ShopifyCheckoutFunction", "WebhookFunction"]
+    waited_for = dict.fromkeys(waiting, 1)
     assert patience == {**waited_for, "RelayFunction": 5, "ReconcileFunction": 5, "RetainFunction": 5}
 
 
@@ -235,6 +240,7 @@ def test_no_secret_in_the_environment(name: str):
         "API_KEY_ARN",
         "WEBHOOK_SECRETS_ARN",
         "CHALLENGE_SECRET_ARN",
+        "SECRET_ARN",
     }
 
 
@@ -259,6 +265,15 @@ RIGHTS = {
         ("secretsmanager:GetSecretValue", "ApiKey"),
         ("logs:CreateLogStream", "ServerLogs.Arn"),
         ("logs:PutLogEvents", "ServerLogs.Arn"),
+    },
+    "ShopifyCheckoutFunction": {
+        ("dynamodb:PutItem", "Ledger.Arn"),
+        ("dynamodb:UpdateItem", "Ledger.Arn"),
+        ("dynamodb:GetItem", "Ledger.Arn"),
+        ("secretsmanager:GetSecretValue", "ApiKey"),
+        ("secretsmanager:GetSecretValue", "ShopifyStack.Outputs.Secret"),
+        ("logs:CreateLogStream", "ShopifyCheckoutLogs.Arn"),
+        ("logs:PutLogEvents", "ShopifyCheckoutLogs.Arn"),
     },
     "WebhookFunction": {
         ("dynamodb:UpdateItem", "Ledger.Arn"),
@@ -410,6 +425,7 @@ def test_only_the_gateway_calls_and_only_its_routes():
         ("CheckoutFunction", "GET/orders/*"),
         ("ServerFunction", "POST/server/checkout"),
         ("ServerFunction", "PUT/server/orders/*"),
+        ("ShopifyCheckoutFunction", "GET/shopify/checkout"),
         ("WebhookFunction", "POST/webhooks/pocketsflow"),
     }
 
@@ -457,7 +473,7 @@ def test_a_cart_answers_in_time():
 
 def test_a_key_is_locked_for_longer_than_a_checkout_runs():
     """No retry may take over an order while its first request is still being answered."""
-    for name in ("CheckoutFunction", "ServerFunction"):
+    for name in ("CheckoutFunction", "ServerFunction", "ShopifyCheckoutFunction"):
         assert properties(name)["Timeout"] < ledger.LOCK.total_seconds()
 
 
@@ -517,6 +533,7 @@ ROUTES = {
     "GET /orders/{orderId}": "CheckoutFunction",
     "POST /server/checkout": "ServerFunction",
     "PUT /server/orders/{reference}": "ServerFunction",
+    "GET /shopify/checkout": "ShopifyCheckoutFunction",
     "POST /webhooks/pocketsflow": "WebhookFunction",
 }
 
@@ -542,25 +559,43 @@ def test_routes():
 
 
 def _where_wanted(value: Any) -> Any:
-    """What SAM puts under the condition of the server's function."""
+    """What SAM puts under the condition of a function."""
     if "Fn::If" not in value:
         return value
     condition, yes, no = value["Fn::If"]
-    assert (condition, no) == ("HasServerRoutes", NO_VALUE)
+    assert condition in ("HasServerRoutes", "HasShopify")
+    assert no == NO_VALUE
     return yes
 
 
 BROWSER_ROUTES = {"POST /checkout": pocketsflow.WAIT_SECONDS + 0.5, "GET /orders/{orderId}": 0.25}
 SERVER_ROUTES = {"POST /server/checkout": pocketsflow.WAIT_SECONDS + 0.5, "PUT /server/orders/{reference}": 0.25}
-CARTS = SERVER_ROUTES | {"POST /server/checkout": 2 * pocketsflow.CART_SECONDS + 0.75}
-"""Seconds that a call takes at the slowest that is usual: all the time given to Pocketsflow, half a second for the
-ledger and a quarter more for a cart's product; a quarter of a second for one read."""
-SERVER = pytest.mark.parametrize("server", ["off", "on", "carts"])
+SHOPIFY_ROUTES = {"GET /shopify/checkout": 2 * shopify_checkout.SHOPIFY_SECONDS + pocketsflow.WAIT_SECONDS + 0.75}
+ALL_ROUTES = BROWSER_ROUTES | SERVER_ROUTES | SHOPIFY_ROUTES
+CARTS = {
+    "POST /server/checkout": 2 * pocketsflow.CART_SECONDS + 0.75,
+    "GET /shopify/checkout": 2 * shopify_checkout.SHOPIFY_SECONDS + 2 * pocketsflow.CART_SECONDS + 1,
+}
+"""Seconds that a call takes at the slowest that is usual: all the time given to Pocketsflow and to Shopify, half a second
+for the ledger, and a quarter more for a cart's product, and for what is read of a Shopify order; a quarter of a second
+for one read."""
+ROUTED = pytest.mark.parametrize(  # what is on beside the browser's routes; all of it needs the large quota
+    ("routed", "quota"),
+    [
+        *itertools.product(["", "server", "shopify", "server carts", "shopify carts"], ["10", "1000"]),
+        ("server shopify", "1000"),
+        ("server shopify carts", "1000"),
+    ],
+)
 
 
-def given(server: str) -> dict[str, str]:
-    """Parameters for a shop without routes for its server, with them, and with carts."""
-    return {"ServerRoutes": "off" if server == "off" else "on", "ProductPerOrder": "on" if server == "carts" else "off"}
+def given(routed: str) -> dict[str, str]:
+    words = routed.split()
+    return {
+        "ServerRoutes": "on" if "server" in words else "off",
+        "ShopifyShop": "name.myshopify.com" if "shopify" in words else "",
+        "ProductPerOrder": "on" if "carts" in words else "off",
+    }
 
 
 def throttles(**parameters: str) -> dict[str, dict[str, float]]:
@@ -569,14 +604,16 @@ def throttles(**parameters: str) -> dict[str, dict[str, float]]:
     return settings
 
 
-@pytest.mark.parametrize("quota", ["10", "1000"])
-@SERVER
-def test_throttles_on_every_route_but_the_webhook(server: str, quota: str):
+@ROUTED
+def test_throttles_on_every_route_but_the_webhook(routed: str, quota: str):
     """A throttled delivery is a lost delivery; what others can call is bounded, in literal numbers. A route that is not
     there has no settings, which CloudFormation would refuse."""
-    settings = throttles(**given(server), AccountConcurrency=quota)
-    assert settings.keys() == BROWSER_ROUTES.keys() | (SERVER_ROUTES.keys() if server != "off" else set())
-    assert ROUTES.keys() - {"POST /webhooks/pocketsflow"} == BROWSER_ROUTES.keys() | SERVER_ROUTES.keys()
+    settings = throttles(**given(routed), AccountConcurrency=quota)
+    there = {**BROWSER_ROUTES}
+    there |= SERVER_ROUTES if "server" in routed else {}
+    there |= SHOPIFY_ROUTES if "shopify" in routed else {}
+    assert settings.keys() == there.keys()
+    assert ROUTES.keys() - {"POST /webhooks/pocketsflow"} == ALL_ROUTES.keys()
     for limit in settings.values():
         assert limit.keys() == {"ThrottlingRateLimit", "ThrottlingBurstLimit"}
         assert all(isinstance(number, int | float) and number > 0 for number in limit.values())
@@ -584,43 +621,46 @@ def test_throttles_on_every_route_but_the_webhook(server: str, quota: str):
     assert PARAMETERS["ServerRoutes"]["Default"] == "off"
 
 
-@pytest.mark.parametrize("quota", ["10", "1000"])
-@SERVER
-def test_pocketsflow_s_hundred_requests_a_minute_are_shared(server: str, quota: str):
+@ROUTED
+def test_pocketsflow_s_hundred_requests_a_minute_are_shared(routed: str, quota: str):
     """Checkouts get 70 of them, reconciliation 25, a person's tools 5: a busy shop does not stop the reconciliation
-    that its buyers need, nor the other way round. In any minute: the rate of both routes, and their bursts on top; a
+    that its buyers need, nor the other way round. In any minute: the rate of all routes, and their bursts on top; a
     cart takes two."""
-    requests = {"POST /checkout": 1, "POST /server/checkout": 2 if server == "carts" else 1}
-    settings = throttles(**given(server), AccountConcurrency=quota)
+    settings = throttles(**given(routed), AccountConcurrency=quota)
     checkouts = {route: limit for route, limit in settings.items() if route.endswith("/checkout")}
-    assert len(checkouts) == (1 if server == "off" else 2)
-    assert (
-        sum(
-            requests[route] * (limit["ThrottlingRateLimit"] * 60 + limit["ThrottlingBurstLimit"])
-            for route, limit in checkouts.items()
-        )
-        <= 70
-    )
+    assert len(checkouts) == 1 + ("server" in routed) + ("shopify" in routed)
+    requests = 0.0
+    for route, limit in checkouts.items():
+        each = 2 if route in CARTS and "carts" in routed else 1
+        requests += each * (limit["ThrottlingRateLimit"] * 60 + limit["ThrottlingBurstLimit"])
+    assert requests <= 70
     assert provider.PER_MINUTE == 25
     assert 70 + provider.PER_MINUTE + 5 <= 100
 
 
-@pytest.mark.parametrize("quota", [10, 1000])
-@SERVER
-def test_other_routes_leave_half_of_the_account_to_the_webhook(server: str, quota: int):
+@ROUTED
+def test_other_routes_leave_half_of_the_account_to_the_webhook(routed: str, quota: str):
     """Traffic of browsers and servers occupies at most half of the account's executions, however it comes.
 
     A throttle is a bucket: of the calls that come within a call's duration d it lets `burst` through at once and
     refills `rate * d`, so that at most burst + rate * d run at one moment (Little's law for the steady part, and the
     bucket on top).
     """
-    assert quota in PARAMETERS["AccountConcurrency"]["AllowedValues"]
+    assert int(quota) in PARAMETERS["AccountConcurrency"]["AllowedValues"]
     assert PARAMETERS["AccountConcurrency"]["Default"] == 10
     running = 0.0
-    for route, limit in throttles(**given(server), AccountConcurrency=str(quota)).items():
-        seconds = (BROWSER_ROUTES | (CARTS if server == "carts" else SERVER_ROUTES))[route]
+    for route, limit in throttles(**given(routed), AccountConcurrency=quota).items():
+        seconds = (ALL_ROUTES | (CARTS if "carts" in routed else {}))[route]
         running += limit["ThrottlingBurstLimit"] + limit["ThrottlingRateLimit"] * seconds
-    assert running <= quota / 2
+    assert running <= int(quota) / 2
+
+
+def test_a_server_and_shopify_need_room():
+    """A new account's ten functions are too few for both beside the browser: the deployment is refused."""
+    rule = SOURCE["Rules"]["AServerAndShopifyNeedRoom"]
+    shopify = {"Fn::Not": [{"Fn::Equals": [{"Ref": "ShopifyShop"}, ""]}]}
+    assert rule["RuleCondition"] == {"Fn::And": [{"Fn::Equals": [{"Ref": "ServerRoutes"}, "on"]}, shopify]}
+    assert [each["Assert"] for each in rule["Assertions"]] == [{"Fn::Equals": [{"Ref": "AccountConcurrency"}, 1000]}]
 
 
 def test_carts_without_the_server_s_routes_are_refused():
@@ -629,13 +669,15 @@ def test_carts_without_the_server_s_routes_are_refused():
     off, on = (
         {"Fn::Equals": [{"Ref": name}, value]} for name, value in (("ProductPerOrder", "off"), ("ServerRoutes", "on"))
     )
-    assert rule["Assert"] == {"Fn::Or": [off, on]}
+    shopify = {"Fn::Not": [{"Fn::Equals": [{"Ref": "ShopifyShop"}, ""]}]}
+    assert rule["Assert"] == {"Fn::Or": [off, on, shopify]}
     assert (PARAMETERS["ProductPerOrder"]["Default"], PARAMETERS["ProductPerOrder"]["AllowedValues"]) == (
         "off",
         ["on", "off"],
     )
     assert [name for name in FUNCTIONS if "PRODUCT_PER_ORDER" in variables(name)] == [
         "ServerFunction",
+        "ShopifyCheckoutFunction",
         "PreflightFunction",
     ]
 
