@@ -31,7 +31,12 @@ ENCRYPTED = {
         "ServerSideEncryptionByDefault"
     ].get("KMSMasterKeyID"),
 }
-EVERYTHING = {"Mode": "live", "ServerRoutes": "on", "Challenge": "turnstile"}
+EVERYTHING = {
+    "Mode": "live",
+    "ServerRoutes": "on",
+    "Challenge": "turnstile",
+    "ShopifyShop": "name.myshopify.com",
+}
 
 
 @pytest.mark.parametrize("kind", ENCRYPTED)

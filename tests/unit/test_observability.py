@@ -25,9 +25,13 @@ OURS = "pocketsflow-test"
 """Namespace of the functions' own metrics."""
 
 
+ROUTED = {"ServerRoutes": "on", "ShopifyShop": "name.myshopify.com"}
+"""With every route."""
+
+
 def nested(kind: str, **parameters: str) -> dict[str, dict[str, Any]]:
     """Resources of a type of the nested stack, parameters and conditions filled in, in a stack that has everything."""
-    given = {"Stage": "test", "ServerRoutes": "on", "MonthlyBudget": "50", **parameters}
+    given = {"Stage": "test", "MonthlyBudget": "50", **ROUTED, **parameters}
     template = dict(Template(TEXT, given).nested())["Observability"]
     return dict(template.resources(kind))
 
@@ -119,7 +123,7 @@ def test_what_is_alarmed_and_shown_is_emitted() -> None:
     ours = emitted()
     namespaces = {
         function["Environment"]["Variables"]["POWERTOOLS_METRICS_NAMESPACE"]
-        for function in resolved("AWS::Serverless::Function", Stage="test", ServerRoutes="on").values()
+        for function in resolved("AWS::Serverless::Function", Stage="test", **ROUTED).values()
     }
     assert namespaces == {OURS}
     used = [*shown(), *(metric for alarm in ALARMS.values() for metric in watched(alarm))]
@@ -211,20 +215,20 @@ def test_attention_is_alarmed_under_the_name_it_is_emitted(capsys: pytest.Captur
     found = {metric for alarm in ALARMS.values() for metric in watched(alarm) if metric[1] == "NeedsAttention"}
     assert found == {
         (directive["Namespace"], metric["Name"], (("service", service),))
-        for service in ("checkout", "server", "webhook", "relay", "reconcile", "retain")
+        for service in ("checkout", "server", "shopify-checkout", "webhook", "relay", "reconcile", "retain")
     }
     assert written["service"] == telemetry.SERVICE
 
 
-@pytest.mark.parametrize("function", ["Checkout", "Server", "Webhook", "Relay", "Reconcile"])
+@pytest.mark.parametrize("function", ["Checkout", "Server", "ShopifyCheckout", "Webhook", "Relay", "Reconcile"])
 def test_alarms_name_the_function_s_service_and_namespace(function: str) -> None:
     """What the function is told to call itself is what its alarm looks for, in every stage."""
-    functions = resolved("AWS::Serverless::Function", Stage="prod", ServerRoutes="on")
+    functions = resolved("AWS::Serverless::Function", Stage="prod", **ROUTED)
     variables = functions[f"{function}Function"]["Environment"]["Variables"]
     alarm = nested("AWS::CloudWatch::Alarm", Stage="prod")[f"{function}AttentionAlarm"]
     assert alarm["Namespace"] == variables["POWERTOOLS_METRICS_NAMESPACE"] == "pocketsflow-prod"
     assert alarm["Dimensions"] == [{"Name": "service", "Value": variables["POWERTOOLS_SERVICE_NAME"]}]
-    assert alarm["AlarmName"] == f"pocketsflow-prod.{function.lower()}-attention"
+    assert alarm["AlarmName"] == f"pocketsflow-prod.{variables['POWERTOOLS_SERVICE_NAME']}-attention"
 
 
 @pytest.mark.parametrize(
@@ -315,6 +319,7 @@ def test_conditions_of_alarms() -> None:
         return every - nested("AWS::CloudWatch::Alarm", **parameters).keys()
 
     assert without(ServerRoutes="off") == {"ServerAttentionAlarm", "ServerErrorsAlarm"}
+    assert without(ShopifyShop="") == {"ShopifyCheckoutAttentionAlarm", "ShopifyCheckoutErrorsAlarm"}
     assert without(UnusualCheckouts="0") == {"UnusualCheckoutsAlarm"}
     assert without(Settle="confirmed") == {"FoundByReconcileAlarm"}
     assert nested("AWS::Budgets::Budget", MonthlyBudget="0") == {}
@@ -395,6 +400,6 @@ def test_commands_exist() -> None:
 
 def test_what_alarms_cost() -> None:
     """The README counts the alarms of a stack as it is by default, and what they look at: that is what is paid for."""
-    alarms = nested("AWS::CloudWatch::Alarm", ServerRoutes="off")
+    alarms = nested("AWS::CloudWatch::Alarm", ServerRoutes="off", ShopifyShop="")
     looked_at = sum(len(watched(alarm)) for alarm in alarms.values())
     assert f"| {len(alarms)} alarms, which look at {looked_at} metrics | {looked_at} × 0.10 |" in README

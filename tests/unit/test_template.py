@@ -576,9 +576,9 @@ CARTS = {
     "POST /server/checkout": 2 * pocketsflow.CART_SECONDS + 0.75,
     "GET /shopify/checkout": 2 * shopify_checkout.SHOPIFY_SECONDS + 2 * pocketsflow.CART_SECONDS + 1,
 }
-"""Seconds that a call takes at the slowest that is usual: all the time given to Pocketsflow and to Shopify, half a second
-for the ledger, and a quarter more for a cart's product, and for what is read of a Shopify order; a quarter of a second
-for one read."""
+"""Seconds that a call takes at the slowest that is usual: all the time given to Pocketsflow and to Shopify, half a
+second for the ledger, and a quarter more for a cart's product, and for what is read of a Shopify order; a quarter of a
+second for one read."""
 ROUTED = pytest.mark.parametrize(  # what is on beside the browser's routes; all of it needs the large quota
     ("routed", "quota"),
     [
