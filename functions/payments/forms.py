@@ -25,7 +25,7 @@ _TEXTS = {
     "invalid_request": "The shop's page sent something that cannot be used. Please tell the shop.",
     "origin_not_allowed": "The page that sent you here is not one of the shop's.",
     "not_from_shopify": "This link leads nowhere, or is too old. Please open it again on the page of your order.",
-    "shopify_order_not_found": "There is no such order. Please open the link in the shop's mail or on your order's page.",
+    "shopify_order_not_found": "There is no such order. Please open the link on the page of your order.",
     "shopify_order_paid": "This order is paid already, or its payment is being looked at.",
     "shopify_order_not_payable": "This order cannot be paid any more. Please ask the shop.",
     "shopify_order_not_offered": "This order cannot be paid here. Please ask the shop for another way to pay.",

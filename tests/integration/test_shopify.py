@@ -460,7 +460,8 @@ def test_an_app_with_a_token_for_good(line: Line, platform: Platform):
 def test_check(line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch):
     """`pf connector test` reaches this shop with what it needs; another shop, or too few scopes, is said."""
     refused = {"outcome": "failed", "reason": "unauthorized"}
-    assert shopify.check("", NOW) == {"outcome": "reached", "scopes": ["read_orders", "write_app_proxy", "write_orders"]}
+    scopes = ["read_orders", "write_app_proxy", "write_orders"]
+    assert shopify.check("", NOW) == {"outcome": "reached", "scopes": scopes}
     platform.scopes.remove("write_orders")
     assert shopify.handler({"test": ""}, Context(9)) == refused
     platform.scopes.append("write_orders")
