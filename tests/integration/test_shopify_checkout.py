@@ -4,6 +4,7 @@ import itertools
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -12,8 +13,10 @@ import pytest
 
 import shopify_checkout
 from connectors import shopify, shopify_admin, shopify_proxy
+from payments import forms
 from sandbox.platforms import shopify as stand_in
 from sandbox.platforms.shopify import CLIENT_SECRET, PREFIX, SHOP, Platform
+from sandbox.template import ROOT
 from tests.conftest import Aws
 from tests.connected import Fault, Line
 from tests.integration.outages import Told
@@ -368,3 +371,15 @@ def test_pages_quote_nothing_of_the_input(shop: World, line: Line, platform: Pla
     assert "checkout_refused" in text
     for word in ("XPAV284CT", "signature=", CLIENT_SECRET, "hello"):
         assert word not in text
+
+
+def test_every_code_is_explained():
+    """On the connector's page; and those that a buyer can do something about have words of their own."""
+    codes = {*re.findall(r'"((?:shopify|not_from)_[a-z_]+)"', Path(shopify_checkout.__file__).read_text())}
+    codes -= {"shopify_order", "shopify_total", "shopify_shop"}
+    page = (ROOT / "docs/connectors/shopify.md").read_text()
+    assert len(codes) == 8
+    assert [code for code in codes if f"`{code}`" not in page] == []
+    assert {code for code in codes if code not in forms._TEXTS} == {
+        "shopify_unavailable", "shopify_secret_missing", "shopify_secret_unreachable",
+    }  # fmt: skip
