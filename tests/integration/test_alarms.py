@@ -16,6 +16,7 @@ import reconcile
 import relay
 import retain
 import server
+import shopify_checkout
 import webhook
 from payments import heard, secrets, telemetry
 from tests.integration.outages import Outages, failing
@@ -54,7 +55,7 @@ class Figures:
 @pytest.fixture
 def figures(shop: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Figures]:
     """Each function counts under its own name, as its environment says it on AWS."""
-    for module in (checkout, server, webhook, relay, reconcile, retain):
+    for module in (checkout, server, shopify_checkout, webhook, relay, reconcile, retain):
         monkeypatch.setattr(module, "handler", _as_itself(module, monkeypatch))
     made = Figures(capsys)
     made.look()
@@ -66,8 +67,9 @@ def _as_itself(module: ModuleType, patch: pytest.MonkeyPatch) -> Callable[..., A
     handler = module.handler
 
     def named(event: Any, context: Any) -> Any:
-        patch.setenv("POWERTOOLS_SERVICE_NAME", module.__name__)
-        telemetry.metrics.provider.service = module.__name__
+        service = module.__name__.replace("_", "-")
+        patch.setenv("POWERTOOLS_SERVICE_NAME", service)
+        telemetry.metrics.provider.service = service
         telemetry.metrics.provider.dimension_set.clear()
         return handler(event, context)
 
@@ -154,6 +156,11 @@ def cut_short(shop: World) -> None:
     assert shop.reconcile()["outcome"] == "partial"
 
 
+def opened_without_its_secret(shop: World) -> None:
+    event = {**http_event("GET /shopify/checkout"), "rawQueryString": "order=1"}
+    assert shopify_checkout.handler(event, Context(shop.clock, 9))["statusCode"] == 503
+
+
 REHEARSED: dict[str, Callable[[World], None]] = {
     "second-payment": paid_twice,
     "mismatched": paid_for_another_product,
@@ -161,6 +168,7 @@ REHEARSED: dict[str, Callable[[World], None]] = {
     "drift": denied,
     "checkout-attention": fails_at_checkout,
     "server-attention": fails_for_the_server,
+    "shopify-checkout-attention": opened_without_its_secret,
     "unusual-checkouts": opened_by_the_dozen,
     "webhook-attention": no_proper_event,
     "webhook-signature": signed_with_another_secret,
