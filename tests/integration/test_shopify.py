@@ -1,12 +1,14 @@
 """Shopify: what becomes of its orders, whatever happens at Pocketsflow, on the way, and in which order."""
 
 import itertools
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, get_args
 
+import graphql
 import pytest
 
 from connectors import consumer, shopify, shopify_admin
@@ -485,3 +487,14 @@ def test_nothing_personal_is_logged(line: Line, platform: Platform, told: Told):
 def test_every_status_has_its_tag():
     """Of an order's statuses none is forgotten here."""
     assert {"paid", *shopify.TAGS} == {*get_args(orders.Status)} - {"pending", "mismatched"}
+
+
+def test_what_is_asked_is_graphql():
+    """By the specification, not only by the stand-in, which reads as much of it as it needs."""
+    asked = [each for name, each in vars(shopify_admin).items() if re.fullmatch(r"_[A-Z_]+", name)]
+    queries = [each for each in asked if isinstance(each, str) and each.startswith(("query", "mutation"))]
+    assert len(queries) == 7
+    for query in queries:
+        [operation] = graphql.parse(query).definitions
+        declared = {variable.variable.name.value for variable in operation.variable_definitions or ()}  # type: ignore[attr-defined]
+        assert declared == {*re.findall(r"\$(\w+)", query)}
