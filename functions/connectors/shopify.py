@@ -144,7 +144,7 @@ def _book_refund(number: str, event: Event, now: datetime) -> None:
         return
     order = shopify_admin.read_order(number, now)
     payment = next((each for each in order.payments if each.is_manual), None) if order else None
-    if order is None or payment is None or PAID not in order.tags:
+    if order is None or payment is None:
         return
     note = _refund_line(refund)
     booked = sum((each.amount for each in order.refunds if each.note == note), Decimal(0))

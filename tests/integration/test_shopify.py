@@ -448,6 +448,15 @@ def test_a_token_is_granted_once_a_day(line: Line, platform: Platform):
     assert line.requests.count("POST /admin/oauth/access_token") == 2
 
 
+def test_a_token_that_counts_no_more(line: Line, platform: Platform):
+    """Shopify has taken it back: the next try asks for another."""
+    platform.faults = ["", "401"]
+    tell(line, "paid")
+    line.work(hours=1)
+    assert seen(platform)["status"] == "PAID"
+    assert line.requests.count("POST /admin/oauth/access_token") == 2
+
+
 def test_an_app_with_a_token_for_good(line: Line, platform: Platform):
     """One made in Shopify's admin before 2026 has a token of its own, which is used as it is."""
     line._stack.secrets.put_secret_value(
