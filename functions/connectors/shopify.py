@@ -8,14 +8,15 @@ it can be done again.
 import json
 import os
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from connectors import consumer, deliveries, shopify_admin
 from connectors.consumer import Event
 from connectors.outgoing import Undelivered
 from connectors.shopify_admin import Order
-from payments import aws
+from payments import aws, orders
+from payments.catalogue import Item
 from payments.telemetry import needs_attention, observed
 
 SHOP: str = json.loads(os.environ["SETTINGS"])["shopify_shop"]
@@ -89,9 +90,11 @@ def _fits(order: Order, event: Event) -> bool:
         return False
     if event.detail["metadata"].get("shopify_total") != str(outstanding):
         return False
-    told = Decimal(payment["amount_before_tax"])
+    if Decimal(payment["amount_before_tax"]) == outstanding.amount:
+        return True
     # A webhook says no unit (docs/events.md): its number may be of cents, since the total is the one it was held to.
-    return told == outstanding.amount or (payment["unit"] is None and told == outstanding.amount * 100)
+    item = Item(payment["product_id"], price=outstanding.amount, currency=outstanding.currency, hold_on_difference=True)
+    return payment["unit"] is None and payment["kind"] == "payment" and orders.fits(item, payment)
 
 
 def _write_down(order: Order, event: Event, now: datetime) -> None:
@@ -137,8 +140,7 @@ def _set_state(order: Order, event: Event, now: datetime) -> None:
 
 
 def _book_refund(number: str, event: Event, now: datetime) -> None:
-    """Each refund once, however late it is told: it is no state. No more than the order has: of what the buyer got back
-    a part may be tax, which was never in the order."""
+    """Each refund once, however late it is told: it is no state. The last one takes what the order has left."""
     refund = event.detail.get("refund")
     if event.type not in REFUNDING or not refund or refund["id"] is None or refund["amount"] is None:
         return
@@ -148,6 +150,18 @@ def _book_refund(number: str, event: Event, now: datetime) -> None:
         return
     note = _refund_line(refund)
     booked = sum((each.amount for each in order.refunds if each.note == note), Decimal(0))
-    amount = min(Decimal(refund["amount"]) - booked, order.left)
+    amount = order.left if event.status == "refunded" else min(_net(event, refund) - booked, order.left)
     if amount > 0:
         shopify_admin.refund(order, payment, amount, note, now)
+
+
+def _net(event: Event, refund: dict[str, Any]) -> Decimal:
+    """What a refund takes off the order: Pocketsflow gives back tax as well, of which the order knows nothing."""
+    payment = event.detail["payment"]
+    gross, before_tax = Decimal(payment["amount"] or 0), Decimal(payment["amount_before_tax"] or 0)
+    if not gross or not before_tax:
+        return Decimal(0)
+    net = Decimal(refund["amount"]) * before_tax / gross
+    if refund["unit"] is None:  # cents, if those of the payment were
+        net *= Decimal(event.detail["metadata"]["shopify_total"].partition(" ")[0]) / before_tax
+    return net.quantize(Decimal(1).scaleb(-orders.DECIMALS.get(payment["currency"], 2)), ROUND_HALF_UP)

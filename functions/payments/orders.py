@@ -21,7 +21,7 @@ REFERENCE_RULE = (
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 _ID = re.compile(rf"ord_{STAGE}_[{_CROCKFORD}]{{26}}")
 _REFUNDED = {"succeeded", "completed"}
-_DECIMALS = {
+DECIMALS = {
     **dict.fromkeys(("bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "ugx", "vnd", "vuv"), 0),
     **dict.fromkeys(("xaf", "xof", "xpf"), 0),
     **dict.fromkeys(("bhd", "jod", "kwd", "omr", "tnd"), 3),
@@ -125,4 +125,4 @@ def _differs(item: Item, payment: Mapping[str, Any]) -> bool:
 
 def _minor_units(item: Item) -> int:
     """Of one of its currency."""
-    return int(10 ** _DECIMALS.get(item.currency or "", 2))
+    return int(10 ** DECIMALS.get(item.currency or "", 2))

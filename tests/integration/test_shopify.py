@@ -67,7 +67,8 @@ def tell(line: Line, *names: str, **changes: Any) -> dict[str, Any]:
     for name in names:
         event = {**STORY[name], **changes}
         if refund := event.pop("refund", None):
-            event["refund"] = {"id": refund[0], "amount": refund[1], "unit": "major", "total": refund[1]}
+            unit = event.pop("unit", "major")
+            event["refund"] = {"id": refund[0], "amount": refund[1], "unit": unit, "total": refund[1]}
         own = {"id": name, "revision": list(STORY).index(name) + 1, "subject": "order#1", "metadata": METADATA}
         payment = {**PAYMENT, **event.pop("payment", {})}
         told = line.publish(event.pop("type"), **{**own, "order_id": ORDER_ID, **event, "payment": payment})
@@ -176,7 +177,7 @@ def _check(order: stand_in.Order, sequence: Sequence[str], refunds: str) -> None
     lines = order.note.splitlines()
     assert len(lines) == len({*lines}) == len(sequence), sequence
     told = [name for name in ("partly", "refunded") if earned and sequence.index(name) >= sequence.index(earned[0])]
-    due = {("partly",): 10, ("refunded",): Decimal("43.90"), ("partly", "refunded"): 49}
+    due = {("partly",): Decimal("9.09"), ("refunded",): 49, ("partly", "refunded"): 49}
     assert order.refunded == (due.get(tuple(told), 0) if refunds == "refund" else 0), sequence
     assert len(order.refunds) == len({note for note, _ in order.refunds}), sequence
 
@@ -197,7 +198,7 @@ def _is_done_once(line: Line, platform: Platform, told: dict[str, Any]) -> None:
     assert state["status"] == "PARTIALLY_REFUNDED"
     assert state["tags"] == ["pocketsflow-paid", "pocketsflow-partially-refunded"]
     assert state["note"] == [PAID_LINE, "Pocketsflow refund r1: 10.00 usd"]
-    assert (state["received"], state["refunded"]) == ("49.00", "10.00")
+    assert (state["received"], state["refunded"]) == ("49.00", "9.09")
     assert line.outcomes()[told["id"]] == "delivered"
     assert (line.waiting, line.dead) == ([], [])
 
@@ -271,7 +272,7 @@ def test_two_at_once(line: Line, platform: Platform, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(shopify_admin, "read_order", overtaken)
     line.work(hours=1)
     state = seen(platform)
-    assert (state["status"], state["received"], state["refunded"]) == ("PARTIALLY_REFUNDED", "49.00", "10.00")
+    assert (state["status"], state["received"], state["refunded"]) == ("PARTIALLY_REFUNDED", "49.00", "9.09")
     assert state["tags"] == ["pocketsflow-paid", "pocketsflow-partially-refunded"]
     assert (line.waiting, line.dead) == ([], [])
 
@@ -388,17 +389,51 @@ def test_user_errors_are_errors(line: Line, platform: Platform, told: Told):
 
 
 def test_refund_told_again_with_a_larger_amount(line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch):
-    """The difference is booked, and no more than the order has: the rest of what went back was tax."""
+    """Booked is what it is before tax, then the difference, then what is left: all of it in the end, and no more."""
     monkeypatch.setattr(shopify, "REFUNDS", "refund")
     tell(line, "paid", "partly")
     line.work()
     tell(line, "partly", refund=("r1", "15.00"), id="again", revision=3)
     line.work()
-    assert [amount for _, amount in platform.orders[NUMBER].refunds] == [10, 5]
+    assert [str(amount) for _, amount in platform.orders[NUMBER].refunds] == ["9.09", "4.55"]
     tell(line, "refunded", refund=("r2", "38.90"))
     line.work()
-    assert [amount for _, amount in platform.orders[NUMBER].refunds] == [10, 5, 34]
+    assert [str(amount) for _, amount in platform.orders[NUMBER].refunds] == ["9.09", "4.55", "35.36"]
     assert seen(platform)["status"] == "REFUNDED"
+
+
+@pytest.mark.parametrize(
+    ("payment", "unit", "amount", "booked"),
+    [
+        ({"amount": "5390", "amount_before_tax": "4900"}, None, "1000", "9.09"),
+        ({"amount": "5390", "amount_before_tax": "4900"}, "major", "10.00", "9.09"),
+        ({"amount": "49.00"}, None, "10.00", "10.00"),
+        ({"amount": "0", "amount_before_tax": "49.00"}, None, "10.00", None),
+    ],
+    ids=["cents", "cents and dollars", "without tax", "of nothing"],
+)
+def test_refund_in_its_unit(
+    line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch, payment: Any, unit: Any, amount: str, booked: Any
+):
+    """A webhook's cents are cents for its refund, too; what the API tells is in dollars."""
+    monkeypatch.setattr(shopify, "REFUNDS", "refund")
+    tell(line, "partly", refund=("r1", amount), unit=unit, payment=payment)
+    line.work()
+    assert [str(each) for _, each in platform.orders[NUMBER].refunds] == ([booked] if booked else [])
+
+
+def test_yen_have_no_cents(line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch):
+    """A part of an order in yen is whole yen, and a hundredfold of its total is another amount."""
+    monkeypatch.setattr(shopify, "REFUNDS", "refund")
+    platform.order(total=Decimal(4900), currency="jpy")
+    yen = {"amount": "5390", "currency": "jpy"}
+    metadata = {**METADATA, "shopify_total": "4900 jpy"}
+    tell(line, "paid", payment={**yen, "amount_before_tax": "490000"}, metadata=metadata)
+    line.work()
+    assert seen(platform)["status"] == "PENDING"
+    tell(line, "partly", payment={**yen, "amount_before_tax": "4900"}, metadata=metadata, refund=("r1", "1000"))
+    line.work()
+    assert seen(platform)["refunded"] == "909"
 
 
 def test_refund_by_its_flag_alone(line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch):
