@@ -20,6 +20,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 import requests
 from werkzeug.wrappers import Request, Response
 
+from sandbox.pocketsflow import API_KEY
 from sandbox.purchase import PurchaseFailed
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ MAX_NOTE = 5_000
 
 _TIMEOUT = 10
 _SECONDS = 20.0
-"""Until an order must be paid."""
+"""Until the connector must have heard."""
 _TOKENS = re.compile(r"[A-Za-z_]\w*|\$\w+|\d+|[^\s,]")
 _ERRORS = {"userErrors": "UserError"}
 _SCHEMA: dict[str, dict[str, str]] = {
@@ -226,14 +227,22 @@ class Platform:
             checkout = gone.headers["Location"]
             yield f"2 The link there leads through Shopify, which signs it, to a checkout\n    {checkout}"
             session = checkout.rpartition("=")[2]
-            http.post(f"{addresses.pocketsflow}/_sandbox/sessions/{session}/pay", timeout=_TIMEOUT).raise_for_status()
-        yield "3 The buyer pays there; the webhook settles the order, and the bus tells the connector"
+            paid = http.post(f"{addresses.pocketsflow}/_sandbox/sessions/{session}/pay", timeout=_TIMEOUT)
+            yield "3 The buyer pays there; the webhook settles the order, and the bus tells the connector"
+            self._wait_for(order, "pocketsflow-paid")
+            yield f"4 Shopify shows the order as {order.status}\n    {', '.join(sorted(order.tags))}\n    {order.note}"
+            refund, headers = {"orderId": paid.json()["orderId"], "amount": 10}, {"Authorization": f"Bearer {API_KEY}"}
+            http.post(f"{addresses.pocketsflow}/refunds", json=refund, headers=headers, timeout=_TIMEOUT)
+        self._wait_for(order, "pocketsflow-partially-refunded")
+        last = order.note.splitlines()[-1]
+        yield f"5 10.00 of it are given back at Pocketsflow\n    {', '.join(sorted(order.tags))}\n    {last}"
+
+    def _wait_for(self, order: Order, tag: str) -> None:
         until = time.monotonic() + _SECONDS
-        while "pocketsflow-paid" not in order.tags:
+        while tag not in order.tags:
             if time.monotonic() > until:
-                raise PurchaseFailed(f"Shopify's order is {order.status} and not marked as paid")
+                raise PurchaseFailed(f"Shopify's order is {order.status} and has no tag {tag}")
             time.sleep(0.05)
-        yield f"4 Shopify shows the order as {order.status}\n    {', '.join(sorted(order.tags))}\n    {order.note}"
 
     # --- Requests -----------------------------------------------------------------------------------------------------
 

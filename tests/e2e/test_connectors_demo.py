@@ -9,7 +9,7 @@ from tests.e2e.conftest import shell
 
 LAST = {
     "storefront": ("webhook-id", "503", "is paid, shipped 1 time", "is refunded"),
-    "shopify": (),
+    "shopify": ("Shopify shows the order as PAID", "pocketsflow-paid, pocketsflow-partially-refunded", "10 usd"),
     "woocommerce": ("pending", "processing", "10.00 USD less in the shop's books"),
     "membership": (),
     "feed": ('"type": "order.paid"', '"customer_email": "buyer@example.com"'),
