@@ -31,9 +31,18 @@ READ_SECONDS = {
     "sqs": 0.3 * PATIENCE,
     "events": 0.7 * PATIENCE,
     "s3": 1.0 * PATIENCE,
+    "kms": 0.7 * PATIENCE,
     "sesv2": 0.7 * PATIENCE,
 }
-TRIES = {"dynamodb": 2, "secretsmanager": 1, "sqs": 1, "events": 1, "s3": 2, "sesv2": 1}  # twice may be two mails
+TRIES = {
+    "dynamodb": 2,
+    "secretsmanager": 1,
+    "sqs": 1,
+    "events": 1,
+    "s3": 2,
+    "kms": 1,
+    "sesv2": 1,  # twice may be two mails
+}
 
 FAREWELL_SECONDS = 0.15
 """What the answer, the log and the metrics may take once the last call is over."""
@@ -99,7 +108,7 @@ def client(service: Literal["sqs"]) -> "SQSClient": ...
 @overload
 def client(service: Literal["events"]) -> "EventBridgeClient": ...
 @overload
-def client(service: Literal["s3", "sesv2"]) -> object: ...
+def client(service: Literal["s3", "kms", "sesv2"]) -> object: ...
 def client(service: str) -> object:
     """A client that gives up after TRIES calls, each of which takes no longer than its longest_try.
 

@@ -22,6 +22,7 @@ _FIELDS = {  # the same as catalogue.schema.json, which editors read; a test hol
     "price": re.compile(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,3})?"),
     "currency": re.compile(r"[a-z]{3}"),
     "on_difference": re.compile(r"accept|hold"),
+    "level": re.compile(r"[a-z0-9][a-z0-9_-]{0,31}"),
 }
 _REQUIRED = {"productId", "name", "price", "currency"}
 _ORDER_SLUG = re.compile(r"order-[0-9a-f]{20}")
@@ -39,6 +40,8 @@ class Item:
     price: Decimal | None = None
     currency: str | None = None
     hold_on_difference: bool = False
+    level: str | None = None
+    """What a member may see who has bought it: connectors/membership.py."""
 
 
 class Invalid(Exception):
@@ -90,6 +93,7 @@ def _item(sku: str, product: Any) -> Item:
         price=Decimal(product["price"]),
         currency=product["currency"],
         hold_on_difference=product.get("on_difference") == "hold",
+        level=product.get("level"),
     )
 
 

@@ -1,4 +1,4 @@
-"""How many checkouts one address may open: HTTP APIs count no addresses, so the ledger's table does."""
+"""How often one address may ask for something: HTTP APIs count no addresses, so the function's own table does."""
 
 import hmac
 import ipaddress
@@ -10,19 +10,25 @@ WINDOW = timedelta(minutes=10)
 
 
 def count_checkout(address: str, secret: str, most: int, now: datetime) -> int | None:
-    """Counts one more for the address, in one request; None while it has `most` or fewer in this window, else the
-    seconds until the next one.
+    """Counts one more checkout for an internet address, as `one_more` does."""
+    return one_more("checkouts", network(address), secret.encode(), most=most, within=WINDOW, now=now)
 
-    An address is kept only as a hash by a key made from `secret`, another one in each window, for minutes.
+
+def one_more(what: str, who: str, secret: bytes, *, most: int, within: timedelta, now: datetime) -> int | None:
+    """Counts one more, in one request; None while there are `most` or fewer in this window, else the seconds until the
+    next one.
+
+    Whose they are is kept only as a hash by a key made from `secret`, another one in each window, for two windows.
     """
-    window = int(WINDOW.total_seconds())
+    window = int(within.total_seconds())
     start = int(now.timestamp()) // window * window
     try:
         client.update_item(
             TableName=TABLE,
-            Key=key(f"limit#{_hashed(_network(address), secret, start)}"),
-            UpdateExpression="ADD checkouts :one SET expires = :end",
-            ConditionExpression="attribute_not_exists(checkouts) OR checkouts < :most",
+            Key=key(f"limit#{_hashed(what, who, secret, start)}"),
+            UpdateExpression="ADD #what :one SET expires = :end",
+            ConditionExpression="attribute_not_exists(#what) OR #what < :most",
+            ExpressionAttributeNames={"#what": what},
             ExpressionAttributeValues={
                 ":one": {"N": "1"},
                 ":end": {"N": str(start + 2 * window)},
@@ -34,7 +40,7 @@ def count_checkout(address: str, secret: str, most: int, now: datetime) -> int |
     return None
 
 
-def _network(address: str) -> str:
+def network(address: str) -> str:
     """Who has one IPv6 address has all of its /64."""
     try:
         found = ipaddress.ip_address(address)
@@ -46,6 +52,6 @@ def _network(address: str) -> str:
     return str(mapped or ipaddress.ip_network((found.packed, 64), strict=False).network_address)
 
 
-def _hashed(network: str, secret: str, start: int) -> str:
-    own_key = hmac.digest(secret.encode(), b"checkouts per address", "sha256")
-    return hmac.digest(own_key, f"{start}\n{network}".encode(), "sha256").hex()
+def _hashed(what: str, who: str, secret: bytes, start: int) -> str:
+    own_key = hmac.digest(secret, f"{what} per address".encode(), "sha256")
+    return hmac.digest(own_key, f"{start}\n{who}".encode(), "sha256").hex()
