@@ -142,6 +142,12 @@ def mails() -> list[dict[str, str]]:
     ]
 
 
+def make_key(spec: str, usage: str, endpoint: str | None = None) -> str:
+    """The ARN of a key in KMS."""
+    arn: str = client("kms", endpoint).create_key(KeySpec=spec, KeyUsage=usage)["KeyMetadata"]["Arn"]
+    return arn
+
+
 def create_resources(template: Template, endpoint: str | None = None) -> None:
     """Creates the template's resources that functions speak to and tells the template their names.
 
@@ -158,6 +164,9 @@ def create_resources(template: Template, endpoint: str | None = None) -> None:
     _create_topics(template, endpoint)
     _verify_senders(template, endpoint)
     _create_rules(template, endpoint)
+    for logical_id, key in template.resources("AWS::KMS::Key"):
+        arn = make_key(key["KeySpec"], key["KeyUsage"], endpoint)
+        template.references[logical_id] = {"Ref": arn.rpartition("/")[2], "Arn": arn}
     for logical_id, _ in template.resources("AWS::Serverless::Function"):
         template.references[logical_id] = {"Ref": f"{template.prefix}{logical_id}"}
     for logical_id, nested in template.nested():

@@ -8,6 +8,8 @@ from typing import Any
 import simplejson
 from werkzeug.wrappers import Request, Response
 
+from sandbox import mailbox
+from sandbox.aws import mails
 from sandbox.bus import Published
 from sandbox.challenge import Verifier
 from sandbox.faults import Faults, WrongFault
@@ -45,6 +47,8 @@ class Control:
                 return _json(200, list(self.workers[name].logs))
             case "GET", "bus", "":
                 return _json(200, self.published.shown(request.args.get("order")))
+            case "GET", "mails", "":
+                return mailbox.page(mails())
             case "GET", "faults", "":
                 return _json(200, self.faults.shown())
             case "POST", "faults", "":

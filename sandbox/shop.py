@@ -1,17 +1,18 @@
 """The demo shop: storefront/ as a static host would serve it, strict about what its pages may load.
 
 Its pages name `http://localhost:8001` as the API; here it is where the API really is. And its footers get a link behind
-the scenes, which storefront/ itself knows nothing of.
+the scenes, which storefront/ itself knows nothing of. What members see, an edge function keeps from everybody else.
 """
 
-from flask import Flask, Response, send_from_directory
+from flask import Flask, Response, jsonify, request, send_from_directory
 
+from sandbox.edge import ROOMS, Gate
 from sandbox.template import ROOT
 
 WRITTEN_API = "http://localhost:8001"
 
 
-def create_app(api_url: str, pocketsflow_url: str) -> Flask:
+def create_app(api_url: str, pocketsflow_url: str, own_url: str) -> Flask:
     app = Flask(__name__, static_folder=None)
     link = f'<p><a href="{api_url}/_sandbox/">See what happens behind the shop</a></p>\n  </footer>'
     policy = "; ".join(
@@ -20,13 +21,21 @@ def create_app(api_url: str, pocketsflow_url: str) -> Flask:
             "script-src 'self'",
             "style-src 'self'",
             "img-src 'self' data:",
-            f"connect-src {api_url}",
+            f"connect-src 'self' {api_url}",
             f"form-action 'self' {api_url} {pocketsflow_url}",  # browsers apply it to the redirect after a form too
             "base-uri 'none'",
             "frame-ancestors 'none'",
             "require-trusted-types-for 'script'",
         ]
     )
+
+    gate = Gate(api_url, own_url)
+
+    @app.get("/members/<level>.json")
+    def room(level: str) -> tuple[Response, int]:
+        if level not in ROOMS or level not in gate.levels(request.headers.get("Authorization", "")):
+            return jsonify({"message": "for members"}), 401
+        return jsonify(ROOMS[level]), 200
 
     @app.get("/", defaults={"name": "index.html"})
     @app.get("/<path:name>")

@@ -146,7 +146,7 @@ def running(
         control = Control(workers.of_requests, read_order, published, aws_faults, view, pages, Verifier())
         api_server.start(Gateway(template, workers.of_requests, control))
         provider_server.start(pocketsflow.application(account))
-        shop_server.start(shop.create_app(api_server.url, provider_server.url))
+        shop_server.start(shop.create_app(api_server.url, provider_server.url, shop_server.url))
 
         _begin_faults(failing or {}, account, aws_faults)
         background.repeat(published.poll)
@@ -237,6 +237,7 @@ def _template(shop_server: Server, given: Mapping[str, str]) -> Template:
         "AllowedOrigins": ",".join(origins),
         "SuccessUrl": f"{origins[0]}/thank-you.html",
         "CancelUrl": f"{origins[0]}/cancel.html",
+        "MemberPage": f"{origins[0]}/members.html",
         "ServerRoutes": "on",
         "ProductPerOrder": "on",
         "CheckoutsPerAddress": "0",  # all buyers of a laptop have one address
