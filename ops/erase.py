@@ -30,6 +30,7 @@ from ops.cli import (
     tell,
     yes_option,
 )
+from ops.members import Member
 from ops.stack import Stack
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ KINDS = {
 }
 QUEUES = "messages in queues"
 OBJECTS = "objects of unpublished records"
+MEMBERS = "members"
 PASSES = 3
 """Over the ledger: what was written while one went on, the next one finds."""
 HIDDEN_SECONDS = 120
@@ -95,10 +97,10 @@ def erase(stack: Callable[[], Stack], *, email: str, reason: str, yes: bool, as_
     found.enter()
     from payments.privacy import Person
 
-    person = Person(email)
+    person, member = Person(email), Member(found, email)
     if person.is_named(reason):
         raise click.UsageError("the reason is kept in the audit; it must not have the address")
-    seen = _look(found, person)
+    seen = _look(found, person, member)
     if not as_json:
         _show(seen)
     receipt, done = None, Counter[str]()
@@ -108,7 +110,7 @@ def erase(stack: Callable[[], Stack], *, email: str, reason: str, yes: bool, as_
         receipt = secrets.token_hex(8)
         counts = {kind: str(number) for kind, number in sorted(seen.counts.items())}
         audit.write(found, "erase", reason, datetime.now(UTC), receipt=receipt, **counts)
-        done, seen = _erase(found, person)
+        done, seen = _erase(found, person, member)
     if as_json:
         erased = {"receipt": receipt, "erased": dict(done), "left": sum(seen.counts.values()), "busy": seen.is_busy}
         print_json({**erased, "told": seen.told, "limits": LIMITS})
@@ -142,7 +144,7 @@ def _end(seen: Found) -> None:
         raise TryAgain("more has come meanwhile; erase again")
 
 
-def _look(stack: Stack, person: "Person") -> Found:
+def _look(stack: Stack, person: "Person", member: Member) -> Found:
     found = Found()
     with progress("Looking") as advance:
         for item, _ in _in_ledger(stack, person, advance, found):
@@ -151,10 +153,12 @@ def _look(stack: Stack, person: "Person") -> Found:
             _Messages(stack, queue, person).pass_over(found, replace=False)
         for key in _Objects(stack, person).naming(found):
             found.counts[OBJECTS] += bool(key)
+        found.counts[MEMBERS] += member.is_known()
+    found.counts = +found.counts
     return found
 
 
-def _erase(stack: Stack, person: "Person") -> tuple[Counter[str], Found]:
+def _erase(stack: Stack, person: "Person", member: Member) -> tuple[Counter[str], Found]:
     """Queues first: what they hold may be written to the ledger at any moment. What was done, and what is left."""
     done = Counter[str]()
     left = Found()
@@ -173,6 +177,7 @@ def _erase(stack: Stack, person: "Person") -> tuple[Counter[str], Found]:
                 done[_kind(item)] += _redact(stack, redactions)
             if not left.counts:
                 break
+        done[MEMBERS] += member.forget()  # at last: what was on its way from the ledger has come
     return +done, left
 
 
