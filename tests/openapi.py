@@ -118,6 +118,10 @@ ENTRIES = {
     "POST /webhooks/pocketsflow": ("webhook", "_receive"),
     "POST /server/checkout": ("server", "_checkout"),
     "PUT /server/orders/{reference}": ("server", "_register"),
+    "POST /access": ("access", "_open"),
+    "GET /access": ("access", "_renew"),
+    "POST /access/link": ("access", "_link"),
+    "GET /.well-known/jwks.json": ("access", "_keys"),
 }
 IMPOSSIBLE = {  # what the source seems to be able to answer, and cannot
     "POST /checkout": {
@@ -135,7 +139,7 @@ IMPOSSIBLE = {  # what the source seems to be able to answer, and cannot
 class Source:
     """The functions of the handlers and of what they share, and the problems in each of them."""
 
-    MODULES = ("checkout", "server", "webhook", "payments/opening")
+    MODULES = ("checkout", "server", "access", "webhook", "payments/opening")
 
     def __init__(self) -> None:
         self._functions: dict[tuple[str, str], ast.AST] = {}
@@ -157,11 +161,11 @@ class Source:
 
     def all_codes(self, route: str) -> set[tuple[int, str]]:
         """Status and code of each problem that a route's handler, and what it calls, has in its source. All answer
-        what `opening.answering` answers, but for the webhook."""
+        what `opening.answering` answers, but for the webhook and for members."""
         module, name = ENTRIES[route]
         todo, seen = [(module, name)], set()
         if module != "webhook":
-            todo.append(("opening", "answering"))
+            todo.append(("access", "_answering") if module == "access" else ("opening", "answering"))
         while todo:
             at = todo.pop()
             if at not in seen:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,7 +97,7 @@ def told_by(route: str, answer: requests.Response) -> str:
     for name in ("Retry-After", "Location", "WWW-Authenticate"):
         assert name not in answer.headers or name in documented["headers"], (route, answer.status_code, name)
     if not of_gateway:
-        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["cache-control"] == ("no-store" if "jwks" not in route else "public, max-age=300")
         assert answer.headers["x-content-type-options"] == "nosniff"
     if not kind:
         assert "content" not in documented
@@ -123,6 +124,7 @@ def test_every_answer_is_documented(client: Client, key: str) -> None:
     of_webhooks(client)
     of_the_server(client, key)
     of_pocketsflow(client, key)
+    of_members(client)
     expected = {
         ("POST /checkout", 201, JSON),
         ("POST /checkout", 303, "nothing"),
@@ -175,6 +177,25 @@ def test_every_answer_is_documented(client: Client, key: str) -> None:
             )
         ),
         *(("POST /server/checkout", 502, code) for code in ("product_refused", "product_differs")),
+        ("POST /access", 201, JSON),
+        ("POST /access", 409, "access_pending"),
+        *(("POST /access", 403, code) for code in ("exchange_over", "no_access")),
+        ("GET /access", 200, JSON),
+        ("GET /access", 401, "no_session"),
+        ("GET /access", 503, "access_unavailable"),
+        ("POST /access/link", 202, JSON),
+        *(
+            (route, status, code)
+            for route in ("POST /access", "POST /access/link")
+            for status, code in (
+                (400, "invalid_request"),
+                (413, "body_too_large"),
+                (413, "gateway"),
+                (415, "unsupported_media_type"),
+            )
+        ),
+        ("POST /access", 503, "access_unavailable"),
+        ("GET /.well-known/jwks.json", 200, JSON),
         ("POST /checkout", 502, HTML),
         ("POST /checkout", 503, HTML),
         ("POST /checkout", 503, "ledger_unavailable"),
@@ -223,6 +244,34 @@ def of_webhooks(client: Client) -> None:
     assert client.deliver(b'{"event": "review.created"}').json()["outcome"] == "parked"
     client.faults(dynamodb="throttled", sqs="throttled")
     client.deliver(b'{"event": "review.created"}')
+    client.faults()
+
+
+def of_members(client: Client) -> None:
+    """The course has a level, the print has none."""
+    session = ""
+    for sku in ("print", "course"):
+        opened = client.checkout({"sku": sku}).json()
+        order = {"orderId": opened["orderId"]}
+        assert client.ask("POST /access", json=order).status_code == 409
+        client.sandbox.pay(opened["sessionId"])
+        until = time.monotonic() + 20
+        while (answer := client.ask("POST /access", json=order)).status_code == 409:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        session = answer.json().get("session", session)
+    client.ask("POST /access", json=order)
+    for route, content in (("POST /access", {"code": "x"}), ("POST /access/link", {"email": "x"})):
+        client.ask(route, json=content)
+        client.ask(route, data="x", headers={"Content-Type": "text/plain"})
+        client.ask(route, data=b" " * 4097, headers={"Content-Type": JSON})
+    client.ask("POST /access/link", json={"email": "stranger@example.com"})
+    client.ask("GET /access", headers=bearer(session))
+    client.ask("GET /access", headers=bearer("x"))
+    client.ask("GET /.well-known/jwks.json")
+    client.faults(dynamodb="throttled")
+    client.ask("POST /access", json=order)
+    client.ask("GET /access", headers=bearer(session))
     client.faults()
 
 
@@ -375,8 +424,11 @@ def test_schemathesis_finds_nothing(own_sandbox: Sandbox, tmp_path: Path) -> Non
 
 
 def of_this_shop(sandbox: Sandbox) -> dict[str, Any]:
-    """The document, narrowed to what only the shop knows: its skus, its origins, an order."""
+    """The document, narrowed to what only the shop knows: its skus, its origins, an order. It has no members, whose
+    routes answer to what was bought a moment ago."""
     content: dict[str, Any] = copy.deepcopy(DOCUMENT)
+    for path in ("/access", "/access/link", "/.well-known/jwks.json"):
+        del content["paths"][path]
     schemas = content["components"]["schemas"]
     for name in ("CheckoutRequest", "CheckoutForm", "ServerCheckoutRequest", "Registration"):
         for keyword in ("if", "then", "else"):

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
+import access
+from connectors import entitlements
 from payments import addresses, catalogue, checkout_request, forms, ledger, opening, orders, server_keys
 from payments.catalogue import Item
 from payments.checkout_request import CheckoutRequest, Rules
@@ -72,12 +74,16 @@ def test_it_is_valid() -> None:
 
 @pytest.mark.parametrize("server", ["off", "on"])
 def test_its_routes_are_the_template_s(server: str) -> None:
-    """Those for servers are there where the parameter says so, and are marked so."""
+    """Those for servers and members are there where a parameter says so, and are marked so."""
     there = {
-        f"{method} {path}" for function in template(ServerRoutes=server).functions() for method, path in function.routes
+        f"{method} {path}"
+        for function in template(ServerRoutes=server, Membership=server).functions()
+        for method, path in function.routes
     }
     documented = {
-        route for route, operation in OPERATIONS.items() if server == "on" or "server" not in operation.content["tags"]
+        route
+        for route, operation in OPERATIONS.items()
+        if server == "on" or not {"server", "members"} & {*operation.content["tags"]}
     }
     assert documented == there
     assert OPERATIONS.keys() == ENTRIES.keys()
@@ -85,9 +91,10 @@ def test_its_routes_are_the_template_s(server: str) -> None:
 
 @EVERY
 def test_keys_are_for_the_server_s_routes(operation: Operation) -> None:
-    """And for no other; each says so, and what a path has in it is a parameter."""
+    """And for no other, but a member's session for one; each says so, and what a path has in it is a parameter."""
     is_server = operation.route.split()[1].startswith("/server/")
-    assert operation.content["security"] == ([{"key": []}] if is_server else [])
+    session = [{"session": []}] if operation.route == "GET /access" else []
+    assert operation.content["security"] == ([{"key": []}] if is_server else session)
     assert ("401" in operation.content["responses"] and is_server) == is_server
     named = [parameter["name"] for parameter in operation.parameters() if parameter["in"] == "path"]
     assert named == re.findall(r"\{(\w+)\}", operation.route)
@@ -99,6 +106,10 @@ def test_the_key_is_described_as_it_is() -> None:
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     assert server_keys._TOKEN.pattern == r"pfs_test_[A-Za-z0-9_-]{43}"
     assert "`pfs_<stage>_` and 43 characters" in scheme["description"]
+    assert access._SESSION.pattern == r"pfm_test_[A-Za-z0-9_-]{43}"
+    assert "`pfm_<stage>_` and 43 characters" in DOCUMENT["components"]["securitySchemes"]["session"]["description"]
+    assert schema("AccessRequest")["properties"]["code"]["pattern"] == f"^{access._CODE.pattern}$"
+    assert schema("LinkRequest")["properties"]["email"]["pattern"] == f"^{entitlements._ADDRESS.pattern}$"
 
 
 # --- Limits and patterns ----------------------------------------------------------------------------------------------
@@ -143,6 +154,7 @@ def test_limits_are_those_of_the_source() -> None:
     for route, operation in OPERATIONS.items():
         if "requestBody" in operation.content:
             most = 256 * 1024 if "webhooks" in route else checkout_request.MAX_BODY
+            most = access.MAX_BODY if "access" in route else most
             assert f"At most {most:,} bytes" in operation.content["requestBody"]["description"]
 
 
@@ -206,6 +218,10 @@ def test_the_source_is_read() -> None:
         "POST /webhooks/pocketsflow": 5,
         "POST /server/checkout": 24,
         "PUT /server/orders/{reference}": 8,
+        "POST /access": 7,
+        "GET /access": 3,
+        "POST /access/link": 7,
+        "GET /.well-known/jwks.json": 1,
     }
     for route, codes in IMPOSSIBLE.items():
         assert codes <= Source().all_codes(route)
@@ -228,15 +244,19 @@ def test_answers_of_the_gateway(operation: Operation) -> None:
 def test_headers_of_answers(operation: Operation) -> None:
     """No answer of ours may be cached; Retry-After is where a code brings it; a 401 names what is wanted."""
     for status, answer in operation.content["responses"].items():
-        headers, ours = answer.get("headers", {}), set(answer.get("content", {})) - {JSON} or status in "200 201 303"
+        headers, ours = (
+            answer.get("headers", {}),
+            set(answer.get("content", {})) - {JSON} or status in "200 201 202 303",
+        )
         assert ("Cache-Control" in headers) == bool(ours), status
         if "Cache-Control" in headers:
             required = deref(headers["Cache-Control"]).get("required", False)
             assert required is (int(status) not in OF_GATEWAY or not _of_gateway(answer)), status
         codes = {code for at, code in operation.codes() if at == int(status)}
         waits = {"in_progress", "too_many_checkouts", "ledger_unavailable", "pocketsflow_busy"}
+        waits |= {"access_pending", "access_unavailable", "too_many_links"}
         assert ("Retry-After" in headers) == bool(codes & waits and status != "500"), status
-        assert ("WWW-Authenticate" in headers) == ("unauthorized" in codes), status
+        assert ("WWW-Authenticate" in headers) == bool(codes & {"unauthorized", "no_session"}), status
 
 
 def _of_gateway(answer: dict[str, Any]) -> bool:
@@ -272,6 +292,7 @@ def test_details_of_examples_are_the_source_s(operation: Operation) -> None:
     """Word by word, but for numbers."""
     source = "".join((ROOT / f"functions/{path}.py").read_text() for path in Source.MODULES)
     source = source.replace("{checkout_request.MAX_BODY}", str(checkout_request.MAX_BODY))
+    source = source.replace("{MAX_BODY}", str(access.MAX_BODY))
     for answer in operation.content["responses"].values():
         for value in examples(answer.get("content", {}).get(PROBLEM, {})).values():
             assert f'"{value["detail"]}"' in source
@@ -285,7 +306,7 @@ def test_every_request_has_an_example_that_is_valid_and_accepted(operation: Oper
         assert shown
         for name, value in shown.items():
             assert errors(media["schema"], value) == [], name
-            if "webhooks" not in operation.route:
+            if "webhooks" not in operation.route and "access" not in operation.route:
                 assert isinstance(accepted(operation.route, kind, value), CheckoutRequest), name
 
 
