@@ -101,9 +101,16 @@ def shell() -> dict[str, str]:
     return {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
 
 
+MEMBERS = [
+    f"--parameter={switch}"
+    for switch in ("Membership=on", "AccountConcurrency=1000", "MemberMailFrom=door@shop.example")
+]
+"""Every route is there."""
+
+
 @pytest.fixture(scope="session")
 def shared_sandbox() -> Iterator[Sandbox]:
-    running = start("--port", "0")
+    running = start("--port", "0", *MEMBERS)
     yield running
     assert running.end() == 0
 

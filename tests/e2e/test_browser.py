@@ -117,6 +117,42 @@ def test_cancelling(sandbox: Sandbox, page: Page) -> None:
     expect(page.get_by_text(order)).to_be_visible()
 
 
+def test_a_member(sandbox: Sandbox, browser: Browser) -> None:
+    """Buys, is let in by the order id, and stays so for the tab; another day by a link that came by mail, once. The
+    site keeps what the page shows from everybody else, and nothing that lets anybody in stays in an address."""
+    page = browser.new_context().new_page()
+    page.goto(sandbox.shop)
+    page.wait_for_function("() => !!window.Pocketsflow")
+    order = {"sku": "membership", "email": "member@browser.example", "successUrl": f"{sandbox.shop}/members.html"}
+    page.evaluate("(order) => { Pocketsflow.checkout(order) }", order)
+    page.wait_for_url(f"{sandbox.pocketsflow}/checkout?session=*")
+    pay(page)
+    room = page.get_by_role("heading", name="The workshop")
+    expect(room).to_be_visible(timeout=15_000)
+    assert page.url == f"{sandbox.shop}/members.html"
+    expect(page.get_by_label("Your address")).to_be_hidden()
+    page.reload()
+    expect(room).to_be_visible()
+    page.screenshot(path=ROOT / "artifacts" / "members.png", full_page=True)
+    page.get_by_role("button", name="Leave").click()
+    expect(room).to_be_hidden()
+    assert page.request.get(f"{sandbox.shop}/members/workshop.json").status == 401
+    page.get_by_label("Your address").fill("member@browser.example")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("a link is on its way to it")).to_be_visible(timeout=15_000)
+    page.goto(f"{sandbox.api}/_sandbox/mails/")
+    link = page.get_by_role("link").first.get_attribute("href")
+    page.get_by_role("link").first.click()
+    expect(room).to_be_visible()
+    assert page.url == f"{sandbox.shop}/members.html"
+    again = browser.new_context().new_page()
+    again.goto(str(link))
+    expect(again.get_by_text("was used before")).to_be_visible()
+    expect(again.get_by_role("heading", name="The workshop")).to_be_hidden()
+    for each in (page, again):
+        each.context.close()
+
+
 def test_an_order_id_somebody_made_up(sandbox: Sandbox, browser: Browser) -> None:
     """An unknown order is not found, never paid."""
     page = browser.new_page()
@@ -186,6 +222,8 @@ def test_every_page_in_every_state(node: str, sandbox: Sandbox, seen: Page, sche
     look(seen, "error", scheme)
     seen.goto(f"{sandbox.shop}/cancel.html?order_id=ord_sandbox_1")
     look(seen, "cancel", scheme)
+    seen.goto(f"{sandbox.shop}/members.html")
+    look(seen, "members", scheme)
     for status in ("pending", "paid", "mismatched", "disputed"):
         answer_status(seen, status)
         seen.goto(f"{sandbox.shop}/thank-you.html?order_id=ord_sandbox_{'7' * 26}")
