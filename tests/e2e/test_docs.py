@@ -1,5 +1,6 @@
 """What the documents say is run: every command that needs no AWS account, every sum, every outcome."""
 
+import base64
 import json
 import re
 import shutil
@@ -9,10 +10,12 @@ import time
 from collections import Counter
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import botocore.session
 import pytest
 from botocore import xform_name
+from cryptography.exceptions import InvalidSignature
 
 from sandbox.template import ROOT
 from tests.e2e.conftest import Sandbox, http, shell
@@ -78,6 +81,34 @@ def test_the_form_of_a_page_without_script_opens_a_checkout(sandbox: Sandbox) ->
     assert len(fields) == form.count("<input")
     sent = http.post(f"{sandbox.api}{target}", data=fields, headers={"Origin": sandbox.shop}, allow_redirects=False)
     assert (sent.status_code, sent.headers["Location"].partition("?")[0]) == (303, f"{sandbox.pocketsflow}/checkout")
+
+
+def test_the_check_of_a_token(sandbox: Sandbox) -> None:
+    """As the page on members has it: it takes a member's token, and neither another's words nor another site's."""
+    page = (ROOT / "docs/connectors/membership.md").read_text()
+    [code] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    code = code.replace("http://localhost:8001", sandbox.api).replace("http://localhost:8000", sandbox.shop)
+    order_id, session_id = sandbox.order()
+    sandbox.pay(session_id)
+    until = time.monotonic() + 20
+    while (answer := http.post(f"{sandbox.api}/access", json={"orderId": order_id}, timeout=15)).status_code == 409:
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    head, body, signature = answer.json()["token"].split(".")
+    here: dict[str, Any] = {}
+    exec(code, here)
+    assert here["levels"](f"{head}.{body}.{signature}") == {"course"}
+    claims = json.loads(here["data"](body))
+    more = base64.urlsafe_b64encode(json.dumps({**claims, "levels": ["workshop"]}).encode()).decode().rstrip("=")
+    none = base64.urlsafe_b64encode(b'{"alg": "none"}').decode().rstrip("=")
+    for token in (f"{head}.{more}.{signature}", f"{none}.{body}.", f"{none}.{body}.{signature}"):
+        with pytest.raises((ValueError, InvalidSignature)):
+            here["levels"](token)
+    for name in ("AUDIENCE", "ISSUER"):
+        here[name], right = "https://other.example", here[name]
+        with pytest.raises(ValueError, match="not for here"):
+            here["levels"](f"{head}.{body}.{signature}")
+        here[name] = right
 
 
 def test_the_delivery_by_hand_is_recorded(sandbox: Sandbox) -> None:
@@ -216,7 +247,7 @@ def test_every_entry_is_in_the_threat_model() -> None:
     described = re.findall(r"^  (/\S+):\n    (\w+):", (ROOT / "infra/openapi.yaml").read_text(), re.MULTILINE)
     routes = [f"{method.upper()} {path}" for path, method in described]
     assert len(declared) >= 12
-    assert len(routes) == 5
+    assert len(routes) == 8
     assert [name for name in (*declared, *routes) if f"`{name}`" not in entries] == []
 
 
