@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import access
 import checkout
 import reconcile
 import relay
@@ -55,7 +56,7 @@ class Figures:
 @pytest.fixture
 def figures(shop: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Figures]:
     """Each function counts under its own name, as its environment says it on AWS."""
-    for module in (checkout, server, shopify_checkout, webhook, relay, reconcile, retain):
+    for module in (checkout, server, shopify_checkout, access, webhook, relay, reconcile, retain):
         monkeypatch.setattr(module, "handler", _as_itself(module, monkeypatch))
     made = Figures(capsys)
     made.look()
@@ -122,6 +123,11 @@ def fails_for_the_server(shop: World) -> None:
     assert shop.ask_as_server("POST /server/checkout", KEY, sku="course", reference="7")[0] == 502
 
 
+def fails_for_members(shop: World) -> None:
+    asked = http_event("GET /.well-known/jwks.json")  # this stack has no key for them
+    assert answered(access.handler(asked, Context(shop.clock, 6)))[0] == 503
+
+
 def opened_by_the_dozen(shop: World) -> None:
     for _ in range(3):
         shop.checkout()
@@ -169,6 +175,7 @@ REHEARSED: dict[str, Callable[[World], None]] = {
     "checkout-attention": fails_at_checkout,
     "server-attention": fails_for_the_server,
     "shopify-checkout-attention": opened_without_its_secret,
+    "access-attention": fails_for_members,
     "unusual-checkouts": opened_by_the_dozen,
     "webhook-attention": no_proper_event,
     "webhook-signature": signed_with_another_secret,

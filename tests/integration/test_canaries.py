@@ -122,8 +122,12 @@ PF = [
 """Every command of `pf`, its failures, too; what is personal is shown to whoever asks for it, and named here."""
 
 
-ELSEWHERE = {"catalogue_missing", "return_address_not_allowed", "in_progress", "pocketsflow_not_found"}
-"""Codes that no word of a request brings about, or nothing at all."""
+ELSEWHERE = {"catalogue_missing", "return_address_not_allowed", "in_progress", "pocketsflow_not_found"} | {
+    "access_pending", "access_unavailable", "exchange_over", "links_off", "member_page_not_allowed", "no_access",
+    "no_session", "too_many_links",
+}  # fmt: skip
+"""Codes that no word of a request brings about, or nothing at all; those of members have a search of their own
+(test_membership.py)."""
 LOGGED = {
     "fact_not_recorded", "parked", "still_parked", "event_kept", "event_misfit", "event_unreadable", "published",
     "subscription_changed", "subscription_has_ended", "put_events_failed", "events_not_published", "order_registered",

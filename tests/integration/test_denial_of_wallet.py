@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+import access
 import checkout
 import server
 import webhook
@@ -18,6 +19,8 @@ FUNCTIONS = {
     "POST /checkout": (checkout, checkout_request.MAX_BODY),
     "POST /server/checkout": (server, checkout_request.MAX_BODY),
     "PUT /server/orders/shop-1": (server, checkout_request.MAX_BODY),
+    "POST /access": (access, access.MAX_BODY),
+    "POST /access/link": (access, access.MAX_BODY),
     "POST /webhooks/pocketsflow": (webhook, webhook.MAX_BODY),
 }
 """Routes that take a body, and how large it may be."""

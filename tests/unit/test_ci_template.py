@@ -257,8 +257,11 @@ def _roles_of_the_stack() -> list[dict[str, Any]]:
 
 
 def test_the_boundary_has_what_the_stack_s_roles_need_and_no_more() -> None:
-    """Action by action, of everything that the template can make."""
+    """Action by action, of everything that the template can make; what a key's own policy allows a role included."""
     needed = {action for role in _roles_of_the_stack() for each in statements(role) for action in actions(each)}
+    [key] = dict(Template(TEMPLATE, {"Membership": "on"}).resources("AWS::KMS::Key")).values()
+    by_key = [each for each in key["KeyPolicy"]["Statement"] if each["Principal"] == {"AWS": "AccessRole.Arn"}]
+    needed |= {action for each in by_key for action in actions(each)}
     assert {action for each in statements(made(KmsKeyArn=KEY)["Boundary"]) for action in actions(each)} == needed
 
 
@@ -276,6 +279,7 @@ TYPES = {
     "AWS::Events::EventBusPolicy": "events:PutPermission",
     "AWS::Events::Rule": "events:PutRule",
     "AWS::IAM::Role": "iam:CreateRole",
+    "AWS::KMS::Key": "kms:CreateKey",
     "AWS::Logs::LogGroup": "logs:CreateLogGroup",
     "AWS::Logs::QueryDefinition": "logs:PutQueryDefinition",
     "AWS::S3::Bucket": "s3:CreateBucket",

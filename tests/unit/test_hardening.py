@@ -35,6 +35,7 @@ EVERYTHING = {
     "Mode": "live",
     "ServerRoutes": "on",
     "Challenge": "turnstile",
+    "Membership": "on",
     "ShopifyShop": "name.myshopify.com",
 }
 
@@ -68,6 +69,7 @@ WITH_THE_KEY = {
     "CheckoutFunction": {"kms:Decrypt"},
     "ServerFunction": {"kms:Decrypt"},
     "ShopifyCheckoutFunction": {"kms:Decrypt"},
+    "AccessFunction": {"kms:Decrypt"},
     "WebhookFunction": {"kms:Decrypt", "kms:GenerateDataKey"},  # what it parks
     "RelayFunction": {"kms:Decrypt", "kms:GenerateDataKey"},  # what it puts aside
     "ReconcileFunction": {"kms:Decrypt"},

@@ -25,7 +25,7 @@ OURS = "pocketsflow-test"
 """Namespace of the functions' own metrics."""
 
 
-ROUTED = {"ServerRoutes": "on", "ShopifyShop": "name.myshopify.com"}
+ROUTED = {"ServerRoutes": "on", "ShopifyShop": "name.myshopify.com", "Membership": "on"}
 """With every route."""
 
 
@@ -110,7 +110,7 @@ def emitted() -> set[tuple[str, str]]:
         module = path.relative_to(FUNCTION_DIR).with_suffix("").as_posix().replace("/", ".")
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("count", "measure"):
-                services = [each.rpartition(".")[2] for each in IMPORTS.get(module, module).split()]
+                services = [each.rpartition(".")[2].replace("_", "-") for each in IMPORTS.get(module, module).split()]
                 found |= {(service, name) for service in services for name in names_of(node.args[0])}
     return found
 
@@ -215,12 +215,14 @@ def test_attention_is_alarmed_under_the_name_it_is_emitted(capsys: pytest.Captur
     found = {metric for alarm in ALARMS.values() for metric in watched(alarm) if metric[1] == "NeedsAttention"}
     assert found == {
         (directive["Namespace"], metric["Name"], (("service", service),))
-        for service in ("checkout", "server", "shopify-checkout", "webhook", "relay", "reconcile", "retain")
+        for service in ("checkout", "server", "shopify-checkout", "access", "webhook", "relay", "reconcile", "retain")
     }
     assert written["service"] == telemetry.SERVICE
 
 
-@pytest.mark.parametrize("function", ["Checkout", "Server", "ShopifyCheckout", "Webhook", "Relay", "Reconcile"])
+@pytest.mark.parametrize(
+    "function", ["Checkout", "Server", "ShopifyCheckout", "Access", "Webhook", "Relay", "Reconcile"]
+)
 def test_alarms_name_the_function_s_service_and_namespace(function: str) -> None:
     """What the function is told to call itself is what its alarm looks for, in every stage."""
     functions = resolved("AWS::Serverless::Function", Stage="prod", **ROUTED)
@@ -312,7 +314,8 @@ def test_all_alarms_are_in_the_nested_stack() -> None:
 
 
 def test_conditions_of_alarms() -> None:
-    """What is not there is not alarmed: the server's routes, a number of checkouts, a share where all is found so."""
+    """What is not there is not alarmed: the server's routes, members, a number of checkouts, a share where all is found
+    so."""
     every = set(ALARMS)
 
     def without(**parameters: str) -> set[str]:
@@ -320,6 +323,7 @@ def test_conditions_of_alarms() -> None:
 
     assert without(ServerRoutes="off") == {"ServerAttentionAlarm", "ServerErrorsAlarm"}
     assert without(ShopifyShop="") == {"ShopifyCheckoutAttentionAlarm", "ShopifyCheckoutErrorsAlarm"}
+    assert without(Membership="off") == {"AccessAttentionAlarm", "AccessErrorsAlarm"}
     assert without(UnusualCheckouts="0") == {"UnusualCheckoutsAlarm"}
     assert without(Settle="confirmed") == {"FoundByReconcileAlarm"}
     assert nested("AWS::Budgets::Budget", MonthlyBudget="0") == {}
@@ -400,6 +404,6 @@ def test_commands_exist() -> None:
 
 def test_what_alarms_cost() -> None:
     """The README counts the alarms of a stack as it is by default, and what they look at: that is what is paid for."""
-    alarms = nested("AWS::CloudWatch::Alarm", ServerRoutes="off", ShopifyShop="")
+    alarms = nested("AWS::CloudWatch::Alarm", ServerRoutes="off", ShopifyShop="", Membership="off")
     looked_at = sum(len(watched(alarm)) for alarm in alarms.values())
     assert f"| {len(alarms)} alarms, which look at {looked_at} metrics | {looked_at} × 0.10 |" in README

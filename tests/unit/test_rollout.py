@@ -82,7 +82,8 @@ def test_whatever_calls_them_calls_the_alias(made: dict[str, Any]) -> None:
         assert f"${{{function}Aliaslive}}" in routes
         assert f"${{{function}.Arn}}" not in routes
     called = {json.dumps(each["FunctionName"]) for each in of(made, "AWS::Lambda::Permission").values()}
-    names = {"CheckoutFunctionAliaslive", "WebhookFunctionAliaslive", "ServerFunction", "ShopifyCheckoutFunction"}
+    aliases = {"CheckoutFunctionAliaslive", "WebhookFunctionAliaslive"}
+    names = aliases | {"ServerFunction", "ShopifyCheckoutFunction", "AccessFunction"}
     assert called == {json.dumps({"Ref": name}) for name in names}
     mappings = of(made, "AWS::Lambda::EventSourceMapping")
     assert mappings["WebhookFunctionParked"]["FunctionName"] == {"Ref": "WebhookFunctionAliaslive"}

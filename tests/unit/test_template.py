@@ -15,6 +15,7 @@ from samtranslator.internal.managed_policies import get_bundled_managed_policy_m
 from samtranslator.translator.transform import transform
 from samtranslator.yaml_helper import yaml_parse
 
+import access
 import reconcile
 import relay
 import retain
@@ -22,7 +23,7 @@ import shopify_checkout
 import webhook
 from connectors import notices
 from ops.connectors import OUTPUTS as CONNECTOR_OUTPUTS
-from payments import aws, ledger, pocketsflow, provider, secrets, table
+from payments import aws, ledger, pocketsflow, provider, secrets, table, tokens
 from sandbox import aws as sandbox_aws
 from sandbox.template import ROOT, Template
 
@@ -33,6 +34,7 @@ FUNCTIONS = [
     "CheckoutFunction",
     "ServerFunction",
     "ShopifyCheckoutFunction",
+    "AccessFunction",
     "WebhookFunction",
     "RelayFunction",
     "ReconcileFunction",
@@ -217,7 +219,7 @@ def test_a_store_is_a_stack():
 def test_patience_is_for_those_whom_nobody_waits_for():
     """A buyer and Pocketsflow wait for the checkout and the webhook; an outage of hours is waited out by the others."""
     patience = {name: int(variables(name)["PATIENCE"]) for name in FUNCTIONS if "PATIENCE" in variables(name)}
-    waiting = ["CheckoutFunction", "ServerFunction", "ShopifyCheckoutFunction", "WebhookFunction"]
+    waiting = ["CheckoutFunction", "ServerFunction", "ShopifyCheckoutFunction", "AccessFunction", "WebhookFunction"]
     waited_for = dict.fromkeys(waiting, 1)
     assert patience == {**waited_for, "RelayFunction": 5, "ReconcileFunction": 5, "RetainFunction": 5}
 
@@ -241,6 +243,7 @@ def test_no_secret_in_the_environment(name: str):
         "WEBHOOK_SECRETS_ARN",
         "CHALLENGE_SECRET_ARN",
         "SECRET_ARN",
+        "MEMBER_KEY_ARN",
     }
 
 
@@ -249,6 +252,7 @@ def test_no_secret_in_the_environment(name: str):
 READING_A_STREAM = ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
 READING_A_QUEUE = ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
 """What Lambda does for a function that has one as an event source, with the function's own role."""
+MEMBERS = "MembershipStack.Outputs.TableArn"
 RIGHTS = {
     "CheckoutFunction": {
         ("dynamodb:PutItem", "Ledger.Arn"),
@@ -274,6 +278,11 @@ RIGHTS = {
         ("secretsmanager:GetSecretValue", "ShopifyStack.Outputs.Secret"),
         ("logs:CreateLogStream", "ShopifyCheckoutLogs.Arn"),
         ("logs:PutLogEvents", "ShopifyCheckoutLogs.Arn"),
+    },
+    "AccessFunction": {
+        *((f"dynamodb:{action}Item", MEMBERS) for action in ("Get", "BatchGet", "Update", "Put", "Delete")),
+        ("logs:CreateLogStream", "MemberLogs.Arn"),
+        ("logs:PutLogEvents", "MemberLogs.Arn"),
     },
     "WebhookFunction": {
         ("dynamodb:UpdateItem", "Ledger.Arn"),
@@ -339,6 +348,10 @@ def test_a_function_may_do_exactly_this(name: str):
             if condition == "HasKey":
                 assert no == NO_VALUE
                 continue  # tests/unit/test_hardening.py
+            if condition == "SendsLinks":
+                assert (name, yes["Action"], no) == ("AccessFunction", "ses:SendEmail", NO_VALUE)
+                assert yes["Condition"] == {"StringEquals": {"ses:FromAddress": {"Ref": "MemberMailFrom"}}}
+                continue
             if condition == "HasChallenge":
                 assert (name, named(yes["Resource"]), no) == ("CheckoutFunction", "ChallengeSecret", NO_VALUE)
                 assert yes["Action"] == "secretsmanager:GetSecretValue"
@@ -397,9 +410,13 @@ PEOPLE = [
 ]
 
 
+MAILS = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:identity/*"
+
+
 def test_no_action_with_a_star():
     """No policy anywhere allows `service:*` or names resources by a pattern, but for the objects of one bucket, which
-    have no names before they are there; `*` alone is X-Ray's, once in each function's role."""
+    have no names before they are there, and whichever identity of SES one sender's is; `*` alone is X-Ray's, once in
+    each function's role."""
     stars = []
     for name, resource in expanded()["Resources"].items():
         found = resource.get("Properties", {})
@@ -410,7 +427,8 @@ def test_no_action_with_a_star():
     denying += [(f"{queue}Policy", text) for queue in QUEUES for text in ("*", "sqs:*") * 2]
     denying += [("AlarmTopicPolicy", "*"), ("BusPolicy", "*"), *(("BusPolicy", text) for text in PEOPLE)]
     in_roles = [(role_of(name), "*") for name in FUNCTIONS]
-    assert sorted(stars) == sorted([*in_roles, *denying, ("RelayRole", "${Unpublished.Arn}/*")])
+    named = [("RelayRole", "${Unpublished.Arn}/*"), ("AccessRole", MAILS)]
+    assert sorted(stars) == sorted([*in_roles, *denying, *named])
 
 
 def test_only_the_gateway_calls_and_only_its_routes():
@@ -426,6 +444,10 @@ def test_only_the_gateway_calls_and_only_its_routes():
         ("ServerFunction", "POST/server/checkout"),
         ("ServerFunction", "PUT/server/orders/*"),
         ("ShopifyCheckoutFunction", "GET/shopify/checkout"),
+        ("AccessFunction", "POST/access"),
+        ("AccessFunction", "GET/access"),
+        ("AccessFunction", "POST/access/link"),
+        ("AccessFunction", "GET/.well-known/jwks.json"),
         ("WebhookFunction", "POST/webhooks/pocketsflow"),
     }
 
@@ -480,13 +502,14 @@ def test_a_key_is_locked_for_longer_than_a_checkout_runs():
 def test_clients_wait_no_longer_than_is_reckoned_with():
     """The clients that are really used have the time limits and tries of the sums above."""
     assert aws.PATIENCE == 1
-    assert aws.TRIES == {"dynamodb": 2, "secretsmanager": 1, "sqs": 1, "events": 1, "s3": 2, "sesv2": 1}
+    assert aws.TRIES == {"dynamodb": 2, "secretsmanager": 1, "sqs": 1, "events": 1, "s3": 2, "kms": 1, "sesv2": 1}
     used: dict[str, Any] = {
         "dynamodb": table.client,
         "secretsmanager": secrets._client,
         "sqs": webhook._queue,
         "events": relay._bus,
         "s3": aws.client("s3"),
+        "kms": tokens._kms,
         "sesv2": notices._mail,
     }
     assert used.keys() == aws.TRIES.keys() == aws.READ_SECONDS.keys()
@@ -534,6 +557,10 @@ ROUTES = {
     "POST /server/checkout": "ServerFunction",
     "PUT /server/orders/{reference}": "ServerFunction",
     "GET /shopify/checkout": "ShopifyCheckoutFunction",
+    "POST /access": "AccessFunction",
+    "GET /access": "AccessFunction",
+    "POST /access/link": "AccessFunction",
+    "GET /.well-known/jwks.json": "AccessFunction",
     "POST /webhooks/pocketsflow": "WebhookFunction",
 }
 
@@ -563,7 +590,7 @@ def _where_wanted(value: Any) -> Any:
     if "Fn::If" not in value:
         return value
     condition, yes, no = value["Fn::If"]
-    assert condition in ("HasServerRoutes", "HasShopify")
+    assert condition in ("HasServerRoutes", "HasShopify", "HasMembership")
     assert no == NO_VALUE
     return yes
 
@@ -571,7 +598,13 @@ def _where_wanted(value: Any) -> Any:
 BROWSER_ROUTES = {"POST /checkout": pocketsflow.WAIT_SECONDS + 0.5, "GET /orders/{orderId}": 0.25}
 SERVER_ROUTES = {"POST /server/checkout": pocketsflow.WAIT_SECONDS + 0.5, "PUT /server/orders/{reference}": 0.25}
 SHOPIFY_ROUTES = {"GET /shopify/checkout": 2 * shopify_checkout.SHOPIFY_SECONDS + pocketsflow.WAIT_SECONDS + 0.75}
-ALL_ROUTES = BROWSER_ROUTES | SERVER_ROUTES | SHOPIFY_ROUTES
+MEMBER_ROUTES = {
+    "POST /access": 0.5,
+    "GET /access": 0.5,
+    "POST /access/link": access.LINK_SECONDS + 0.5,
+    "GET /.well-known/jwks.json": 0.25,
+}
+ALL_ROUTES = BROWSER_ROUTES | SERVER_ROUTES | SHOPIFY_ROUTES | MEMBER_ROUTES
 CARTS = {
     "POST /server/checkout": 2 * pocketsflow.CART_SECONDS + 0.75,
     "GET /shopify/checkout": 2 * shopify_checkout.SHOPIFY_SECONDS + 2 * pocketsflow.CART_SECONDS + 1,
@@ -585,6 +618,8 @@ ROUTED = pytest.mark.parametrize(  # what is on beside the browser's routes; all
         *itertools.product(["", "server", "shopify", "server carts", "shopify carts"], ["10", "1000"]),
         ("server shopify", "1000"),
         ("server shopify carts", "1000"),
+        ("members", "1000"),
+        ("server shopify carts members", "1000"),
     ],
 )
 
@@ -595,6 +630,7 @@ def given(routed: str) -> dict[str, str]:
         "ServerRoutes": "on" if "server" in words else "off",
         "ShopifyShop": "name.myshopify.com" if "shopify" in words else "",
         "ProductPerOrder": "on" if "carts" in words else "off",
+        "Membership": "on" if "members" in words else "off",
     }
 
 
@@ -612,6 +648,7 @@ def test_throttles_on_every_route_but_the_webhook(routed: str, quota: str):
     there = {**BROWSER_ROUTES}
     there |= SERVER_ROUTES if "server" in routed else {}
     there |= SHOPIFY_ROUTES if "shopify" in routed else {}
+    there |= MEMBER_ROUTES if "members" in routed else {}
     assert settings.keys() == there.keys()
     assert ROUTES.keys() - {"POST /webhooks/pocketsflow"} == ALL_ROUTES.keys()
     for limit in settings.values():
@@ -682,14 +719,48 @@ def test_carts_without_the_server_s_routes_are_refused():
     ]
 
 
+HEADERS = ["content-type", "idempotency-key"]
+
+
+def test_members_need_room():
+    """Four routes more leave a new account's ten executions too few for the webhook: such a stack is refused."""
+    rule = SOURCE["Rules"]["MembersNeedRoom"]
+    assert rule["RuleCondition"] == {"Fn::Equals": [{"Ref": "Membership"}, "on"]}
+    assert rule["Assertions"][0]["Assert"] == {"Fn::Equals": [{"Ref": "AccountConcurrency"}, 1000]}
+
+
+def test_the_function_alone_signs_for_members():
+    """Its role may sign and read the public half; everybody else is denied to sign, whatever else allows it. The
+    account keeps the rest, so that the key can be looked after."""
+    key = properties("MemberKey")
+    assert (key["KeySpec"], key["KeyUsage"]) == ("ECC_NIST_P256", "SIGN_VERIFY")
+    administration, function, nobody_else = key["KeyPolicy"]["Statement"]
+    assert administration["Principal"]["AWS"]["Fn::Sub"].endswith(":root")
+    assert named(function["Principal"]["AWS"]) == "AccessRole.Arn"
+    assert function["Action"] == ["kms:Sign", "kms:GetPublicKey"]
+    assert (nobody_else["Effect"], nobody_else["Principal"], nobody_else["Action"]) == ("Deny", "*", "kms:Sign")
+    assert named(nobody_else["Condition"]["ArnNotEquals"]["aws:PrincipalArn"]) == "AccessRole.Arn"
+
+
+def test_a_link_is_sent_in_time():
+    """Whatever is as slow as allowed: counting twice, looking the member up, and the mail, within the time that every
+    such request takes; and a session is opened within the function's."""
+    read, mail = aws.longest_try("dynamodb"), aws.longest_try("sesv2")
+    assert mail + read < access.LINK_SECONDS
+    timeout = properties("AccessFunction")["Timeout"] - aws.FAREWELL_SECONDS
+    assert timeout > access.LINK_SECONDS + 2 * read + aws.FAREWELL_SECONDS
+    assert timeout > 2 * WRITE + aws.longest_try("kms") * 2
+
+
 def test_cors_by_parameter():
-    """Browsers may call from the listed origins, with the two methods and headers that are needed."""
+    """Browsers may call from the listed origins, with the two methods and headers that are needed; members show a
+    session in one more."""
     origins = ("https://shop.example", "https://www.shop.example")
     body = expanded(origins=origins)["Resources"]["Api"]["Properties"]["Body"]
     assert body["x-amazon-apigateway-cors"] == {
         "allowOrigins": list(origins),
         "allowMethods": ["GET", "POST"],
-        "allowHeaders": ["content-type", "idempotency-key"],
+        "allowHeaders": {"Fn::If": ["HasMembership", [*HEADERS, "authorization"], HEADERS]},
         "exposeHeaders": ["retry-after"],
         "maxAge": 3600,
     }
