@@ -51,9 +51,10 @@ class Platform:
             seen = _expect(http.get(room, headers=bearer, timeout=_TIMEOUT), 200)
             yield f"4 The site checks the token by the JWKS and lets them in\n    {seen['title']}: {seen['text']}"
             _expect(http.post(f"{access}/link", json={"email": BUYER}, timeout=_TIMEOUT), 202)
-            if not mails() or mails()[-1]["to"] != BUYER:
+            sent = [mail["text"] for mail in mails() if mail["to"] == BUYER]
+            if not sent:
                 raise PurchaseFailed("no link was sent")
-            code = mails()[-1]["text"].partition("#access=")[2].split()[0]
+            code = sent[-1].partition("#access=")[2].split()[0]
             yield f"5 The next day a link comes by mail\n    {addresses.api}/_sandbox/mails/"
             again = _expect(http.post(access, json={"code": code}, timeout=_TIMEOUT), 201)
             yield f"6 It lets them in, once\n    levels {again['levels']}, session until {again['sessionExpiresAt']}"

@@ -11,7 +11,7 @@ LAST = {
     "storefront": ("webhook-id", "503", "is paid, shipped 1 time", "is refunded"),
     "shopify": ("Shopify shows the order as PAID", "pocketsflow-paid, pocketsflow-partially-refunded", "10 usd"),
     "woocommerce": ("pending", "processing", "10.00 USD less in the shop's books"),
-    "membership": (),
+    "membership": ("levels ['workshop']", "The workshop: ", "It lets them in, once"),
     "feed": ('"type": "order.paid"', '"customer_email": "buyer@example.com"'),
     "notices": ("Subject: [pocketsflow-sandbox] An order was paid a second time", "pf --sandbox refund"),
 }
