@@ -21,6 +21,7 @@ from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import StreamShard, Table
 from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
+from moto.dynamodb.parsing.validators import Validator
 from moto.dynamodb.responses import DynamoHandler
 
 from sandbox.aws import ACCOUNT, REGION
@@ -95,6 +96,16 @@ def _traverse(traverser: Any, node: Any, child_id: int = -1) -> Any:
     return node
 
 
+def _copied(node: Any, parent: Any = None) -> Any:
+    """A node, and all below it, as deepcopy does it for anything."""
+    if not _is_node(type(node)):
+        return node
+    copied = object.__new__(type(node))
+    copied.__dict__.update(node.__dict__, parent=parent)
+    copied.children = node.children and [_copied(child, copied) for child in node.children]
+    return copied
+
+
 @cache
 def _is_node(kind: type) -> bool:
     return issubclass(kind, Node)
@@ -154,6 +165,7 @@ def speed_up(patch: Any, table: Table, written: Callable[[], None]) -> None:
 
     patch.setattr(botocore_stubber, "enabled", False)  # it is asked by `answer` alone: botocore calls all that listen
     patch.setattr(UpdateExpressionParser, "make", cache(UpdateExpressionParser.make))  # whoever changes one copies it
+    _validate_once(patch)
     patch.setattr(DepthFirstTraverser, "traverse_node_recursively", _traverse)
     patch.setattr(RequestSigner, "sign", lambda *_, **__: None)  # nobody checks it
     patch.setattr(UserAgentString, "to_string", lambda *_: "")  # nor reads it
@@ -161,3 +173,21 @@ def speed_up(patch: Any, table: Table, written: Callable[[], None]) -> None:
     patch.setattr(Table, "query", query_indexed)
     patch.setattr(Table, "__deepcopy__", lambda of, _: of, raising=False)  # the copy that moto would go back to
     patch.setattr(DynamoDBBackend, "transact_write_items", transact_and_undo)
+
+
+def _validate_once(patch: Any) -> None:
+    """What an expression says by itself, moto's first three processors look at: once."""
+    sound: set[tuple[int, int, frozenset[tuple[str, str]]]] = set()
+
+    def begin(validator: Validator, expression: Node, *, table: Table, **given: Any) -> None:
+        validator.table, validator.node_to_validate = table, _copied(expression)
+        for name, value in given.items():
+            setattr(validator, name, value)
+        by_itself, validator.processors = (steps := validator.get_ast_processors())[:3], steps[3:]
+        told = id(expression), id(table), frozenset((validator.expression_attribute_names or {}).items())
+        if told not in sound:
+            for step in by_itself:
+                step.traverse(validator.node_to_validate)
+            sound.add(told)
+
+    patch.setattr(Validator, "__init__", begin)
