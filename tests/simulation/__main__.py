@@ -13,10 +13,12 @@ from tqdm import tqdm
 
 from sandbox.template import ROOT
 from tests.simulation import checks, figures, report
-from tests.simulation.day import Plan, prepared
+from tests.simulation.day import Day, Plan, prepared
 from tests.simulation.report import GOAL_MAX, GOAL_P99, Lived, percentile
 
 LOSSES = (0.0, 0.1, 0.5, 1.0)
+CONNECTED = 10
+"""So many times fewer payments have the days with connectors, of which each event goes to six."""
 
 
 def live(plan: Plan, through: Any = None) -> Lived:
@@ -36,7 +38,13 @@ def live(plan: Plan, through: Any = None) -> Lived:
             faults=day.weather.met,
             counts=day.counts,
             violations=checks.violations(books),
+            deliveries=_deliveries(day),
         )
+
+
+def _deliveries(day: Day) -> dict[str, Counter[str]]:
+    lines = day.connectors.lines if day.connectors else {}
+    return {name: Counter(events=len(line.events)) + line.counts for name, line in lines.items()}
 
 
 def _busiest(requests: list[tuple[float, str]]) -> Counter[str]:
@@ -77,27 +85,33 @@ def main() -> int:
     arguments = parser.parse_args()
     losses = arguments.loss or LOSSES
     plans = [Plan(arguments.seed, arguments.payments, loss, hostile) for hostile in (False, True) for loss in losses]
-    with Manager() as manager, ProcessPoolExecutor(2) as pool, tqdm(total=len(plans) * arguments.payments) as bar:
+    fewer = max(1, arguments.payments // CONNECTED)
+    connected = [Plan(arguments.seed, fewer, loss, hostile=True, connectors=True) for loss in losses]
+    buyers = sum(plan.payments for plan in plans + connected)
+    with Manager() as manager, ProcessPoolExecutor(2) as pool, tqdm(total=buyers) as bar:
         through = manager.Queue()
         coming = [pool.submit(live, plan, through) for plan in plans]
+        coming_connected = [pool.submit(live, plan, through) for plan in connected]
         missed = [
             pool.submit(figures.missed, arguments.payments, metadata=True),
             pool.submit(figures.missed, min(1_000, arguments.payments), metadata=False),
         ]
         sizes = (1_000, 10_000)
         memory = [pool.submit(figures.peak_memory, orders) for orders in sizes]
-        while not all(each.done() for each in [*coming, *missed, *memory]):
+        while not all(each.done() for each in [*coming, *coming_connected, *missed, *memory]):
             with contextlib.suppress(Empty):
                 bar.update(through.get(timeout=1))
         days = [each.result() for each in coming]
+        days_connected = [each.result() for each in coming_connected]
         document = report.text(
             days,
+            days_connected,
             [each.result() for each in missed],
             [(orders, each.result()) for orders, each in zip(sizes, memory, strict=True)],
             limit := figures.orders_a_day(),
             figures.requests_a_day(limit),
         )
-    broken = [promise for day in days for promise in broken_promises(day)]
+    broken = [promise for day in days + days_connected for promise in broken_promises(day)]
     print(document)
     if not arguments.print and not broken:
         (ROOT / "docs/reliability.md").write_text(document)

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from payments import ledger, orders, outbox, table
-from tests.simulation import motospeed
+from tests.simulation import agreement, motospeed
 from tests.simulation.day import COURSE, Day
 
 STABLE = {"order.paid", "payment.second", "payment.mismatched", "payment.unmatched", "payment.foreign", "ledger.drift"}
@@ -48,6 +48,7 @@ def violations(books: Books) -> list[str]:
         *_subscriptions(books),
         *_events(books),
         *_loose_ends(books),
+        *agreement.differences(books),
     ]
     return [f"{books.day.plan}: {violation}" for violation in found]
 

@@ -20,6 +20,7 @@ import pytest
 import reconcile
 import relay
 import webhook
+from connectors import notices
 from payments import aws, findings, orders, outbound, pocketsflow, provider, secrets, table, telemetry
 from payments.telemetry import logger, metrics
 from sandbox import pocketsflow as fake
@@ -28,6 +29,7 @@ from tests import world as worlds
 from tests.conftest import Aws, deployed_stack
 from tests.payloads import http_event
 from tests.simulation import weather as weathers
+from tests.simulation.connectors import KEY, Connectors, connected
 from tests.simulation.engine import Engine
 from tests.simulation.platform import Platform
 from tests.simulation.weather import Weather
@@ -55,6 +57,8 @@ class Plan:
     polling: float = 0.05
     """Share of the buyers whose thank-you page stays open until it knows, for two minutes at most."""
     subscriptions: int = 24
+    connectors: bool = False
+    """All are on, and every second buyer of the course comes from an order of a platform."""
 
     def __str__(self) -> str:
         kind = "hostile" if self.hostile else "calm"
@@ -72,6 +76,7 @@ class Day:
     platform: Platform
     weather: Weather
     api: weathers.Pocketsflow
+    connectors: Connectors | None
     done: Callable[[], None] = lambda: None
     """Is called for each buyer who is through."""
     orders: dict[str, str] = field(default_factory=dict)
@@ -103,9 +108,11 @@ class Day:
             for _ in range(6):
                 self.engine.after(self.random.uniform(0, span), self._strange_lists)
         self.engine.run(self.end)
-        self.weather.outages.clear()
-        self.weather.killed = self.weather.throttled = self.weather.lost = self.weather.partial = 0
+        self.weather.clear_up()
         self.engine.run(self.end + timedelta(hours=self.plan.drain))
+        if self.connectors:
+            self.platform.is_open = False
+            self.connectors.settle()
 
     def _arrivals(self, number: int, span: float) -> Iterator[float]:
         """More in the evening than at night: the rate goes from a fifth to nine fifths of its mean."""
@@ -141,10 +148,15 @@ class Day:
     def _check_out(self, sku: str) -> tuple[str, str] | None:
         """A buyer tries again, and gives up at last. Our order id and Pocketsflow's session."""
         key = str(UUID(int=self.random.getrandbits(128), version=4)) if self.random.random() < 0.2 else ""
-        body = json.dumps({"sku": sku, "customerEmail": f"buyer{self.random.getrandbits(32)}@example.com"}).encode()
-        event = http_event("POST /checkout", body, content_type="application/json", idempotency_key=key)
+        asked = {"sku": sku, "customerEmail": f"buyer{self.random.getrandbits(32)}@example.com"}
+        function, route, headers = "checkout", "POST /checkout", {"idempotency_key": key}
+        if self.connectors and sku == "course" and self.random.random() < 0.5:
+            self.counts["orders at the platforms"] += 1
+            asked |= self.connectors.order().asked
+            function, route, headers = "server", "POST /server/checkout", {"authorization": f"Bearer {KEY}"}
+        event = http_event(route, json.dumps(asked).encode(), content_type="application/json", **headers)
         for attempt in range(5):
-            status, answer = self.platform.http("checkout", event)
+            status, answer = self.platform.http(function, event)
             if status == 201:
                 self.orders[answer["orderId"]] = PRODUCTS[sku]["productId"]
                 return answer["orderId"], answer["sessionId"]
@@ -331,12 +343,16 @@ def prepared(plan: Plan) -> Iterator[Day]:
         carrier = weathers.Pocketsflow(engine, weather, random, pocketsflow._http.adapters[worlds.URL])
         pocketsflow._http.mount(worlds.URL, carrier)
         _take_over(patch, engine, random)
-        clients = (table.client, secrets._client, webhook._queue, relay._bus)
+        clients = (table.client, secrets._client, webhook._queue, relay._bus, notices._mail)
         for client in clients:
             client.meta.events.register_first("before-send", wire.send)
         try:
+            connectors = connected(patch, engine, shop, wire, weather, random) if plan.connectors else None
+            if connectors and plan.hostile:
+                span = timedelta(hours=plan.hours)
+                weathers.bring_to_platforms(weather, random, START, span)
             platform = Platform(patch, engine, shop, wire, random)
-            yield Day(plan, random, shop, engine, platform, weather, carrier)
+            yield Day(plan, random, shop, engine, platform, weather, carrier, connectors)
         finally:
             for client in clients:
                 client.meta.events.unregister("before-send", wire.send)

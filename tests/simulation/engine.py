@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from itertools import count
+from typing import Any
 
 from greenlet import getcurrent, greenlet
 
@@ -20,6 +21,8 @@ class Engine:
         self._due: list[tuple[datetime, int, Callable[[], object]]] = []
         self._numbers = count()
         self._hub = getcurrent()
+        self.kept: list[tuple[Any, str]] = [(aws, "_deadline")]
+        """Names of modules that belong to one environment: each function is a process of its own."""
         clock.sleep = self.sleep  # type: ignore[method-assign]
 
     def after(self, seconds: float, do: Callable[[], object]) -> None:
@@ -46,7 +49,8 @@ class Engine:
         if sleeper is self._hub or not self._due or self._due[0][0] > end:
             self.clock.now = end
             return
-        deadline = aws._deadline  # of this environment: each function is a process of its own
+        own = [(module, name, getattr(module, name)) for module, name in self.kept]
         self.at(end, sleeper)
         self._hub.switch()
-        aws._deadline = deadline
+        for module, name, value in own:
+            setattr(module, name, value)

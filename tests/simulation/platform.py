@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 import checkout
 import reconcile
 import relay
+import server
 import webhook
 from payments import outbox, secrets, table
 from payments.progress import LeaseLost
@@ -29,7 +30,7 @@ from tests.simulation.engine import Engine
 from tests.simulation.weather import Aws, Killed
 from tests.world import Context, World
 
-HANDLERS = {module.__name__: module for module in (checkout, reconcile, relay, webhook)}
+HANDLERS = {module.__name__: module for module in (checkout, reconcile, relay, server, webhook)}
 MAX_RECEIVES, VISIBILITY = 288, timedelta(minutes=5)
 _MAY_ESCAPE = (BotoCoreError, ClientError, LeaseLost)
 """What a handler may end with: Lambda counts an error, and calls again where it does that."""
@@ -64,6 +65,7 @@ class Platform:
             _Poller(self, function, stream) for function in self._functions.values() for stream in function.streams
         ]
         self._is_read_due = False
+        self.is_open = True
         motospeed.speed_up(patch, motospeed.table_of(world.stack.table), self._written)
 
     # --- Invocations --------------------------------------------------------------------------------------------------
@@ -157,6 +159,8 @@ class _Fired:
     seconds: int
 
     def __call__(self) -> None:
+        if not self.platform.is_open:
+            return
         self.platform.engine.after(self.seconds, self)
         self.platform.invoke("reconcile", self.event)
 

@@ -30,6 +30,17 @@ _SERVICES = {"eventbridge": "events", "secrets-manager": "secretsmanager"}
 """Names of botocore's events, where they are not those of payments/aws.py."""
 
 
+PLATFORM = {
+    "down": "a platform answered 5xx",
+    "throttled": "a platform answered 429",
+    "slow": "a platform too slow",
+    "lost": "a platform did it, and its answer was lost",
+    "killed before": "killed before a request to a platform",
+    "killed after": "killed after a request to a platform",
+}
+"""What a request to a platform may meet, by what it is called when it is counted."""
+
+
 class Killed(BaseException):
     """The function is dead at this step: nothing of it runs any more."""
 
@@ -54,6 +65,10 @@ class Weather:
     partial: float = 0
     too_many: float = 0
     """429 of Pocketsflow."""
+    unwell: float = 0
+    """A platform's answer is none, or the connector is killed beside it."""
+    mislaid: float = 0
+    """Of the platforms' orders, until a person looks."""
     met: Counter[str] = field(default_factory=Counter)
     """How often each fault was met."""
     cpu_elsewhere: float = 0
@@ -61,6 +76,15 @@ class Weather:
 
     def outage(self, service: str, now: datetime) -> Kind | None:
         return next((o.kind for o in self.outages if o.service == service and o.start <= now < o.end), None)
+
+    def fault(self, random: Random) -> str | None:
+        """Of one request to a platform: one of PLATFORM."""
+        return random.choice([*PLATFORM]) if random.random() < self.unwell else None
+
+    def clear_up(self) -> None:
+        """It is fair from now on, but for what only a person can mend."""
+        self.outages.clear()
+        self.killed = self.throttled = self.lost = self.partial = self.unwell = 0
 
     def counted(self, name: str) -> str:
         self.met[name] += 1
@@ -103,6 +127,16 @@ def hostile(random: Random, start: datetime, span: timedelta, intensity: float =
     return Weather(outages, killed=often, throttled=often, lost=often, partial=10 * often, too_many=10 * often)
 
 
+def bring_to_platforms(weather: Weather, random: Random, start: datetime, span: timedelta) -> None:
+    """A bad day for them, too."""
+    kinds: tuple[Kind, ...] = ("down", "throttled", "slow", "lost")
+    for name in ("storefront", "shopify", "woocommerce", "feed", "sesv2"):
+        begin = start + random.random() * span
+        end = begin + random.uniform(0.05, 0.15) * span
+        weather.outages.append(Outage(name, random.choice(kinds), begin, end))
+    weather.unwell, weather.mislaid = 0.05, 0.03
+
+
 class Aws:
     """Stands between the functions' clients and moto."""
 
@@ -110,6 +144,10 @@ class Aws:
         self._engine, self._weather, self._random = engine, weather, random
         self.parked: Callable[[str], None] = lambda _: None
         """Is given what the functions put into the parking queue."""
+        self.published: Callable[[list[dict[str, Any]]], None] = lambda _: None
+        """Is given the entries that the bus has taken."""
+        self.mailed: Callable[[dict[str, Any]], None] = lambda _: None
+        """Is given what SES has taken."""
 
     def send(self, event_name: str, request: Any, **_: Any) -> Any:
         """botocore's `before-send`: the answer to one try."""
@@ -125,14 +163,18 @@ class Aws:
             return motospeed.made(request, 503, {})
         if outage == "throttled" or chance() < weather.throttled:
             weather.counted(f"{service} throttled")
-            return motospeed.made(request, 400, {"__type": THROTTLED[service], "message": "Rate exceeded"})
+            return motospeed.made(request, 400, {"__type": _THROTTLED[service], "message": "Rate exceeded"})
         with weather.elsewhere():
-            taken = {"PutEvents": take_events, "SendMessage": take_message}.get(operation)
+            taken = _TAKEN.get(operation)
             answer = taken(request) if taken else motospeed.answer(event_name, request)
         if operation == "SendMessage":
             self.parked(json.loads(request.body)["MessageBody"])
         if operation == "PutEvents" and (outage == "partial" or chance() < weather.partial):
             answer = self._refuse_some(request, answer)
+        if operation == "PutEvents":
+            self.published(_accepted(request, answer))
+        if operation == "SendEmail":
+            self.mailed(json.loads(request.body))
         if chance() < weather.killed / 2:
             raise Killed(weather.counted("killed after a request to AWS"))
         if outage == "lost" or chance() < weather.lost:
@@ -161,6 +203,21 @@ def take_message(request: Any) -> AWSResponse:
     """A queue that takes all: the platform has the messages."""
     digest = hashlib.md5(json.loads(request.body)["MessageBody"].encode()).hexdigest()
     return motospeed.made(request, 200, {"MessageId": digest, "MD5OfMessageBody": digest})
+
+
+def take_mail(request: Any) -> AWSResponse:
+    """SES, which sends all."""
+    return motospeed.made(request, 200, {"MessageId": hashlib.md5(request.body).hexdigest()})
+
+
+def _accepted(request: Any, answer: AWSResponse) -> list[dict[str, Any]]:
+    results = json.loads(answer.content)["Entries"]
+    entries = json.loads(request.body)["Entries"]
+    return [entry for entry, result in zip(entries, results, strict=True) if "ErrorCode" not in result]
+
+
+_TAKEN = {"PutEvents": take_events, "SendMessage": take_message, "SendEmail": take_mail}
+_THROTTLED = {**THROTTLED, "sesv2": "ThrottlingException"}
 
 
 class Pocketsflow(requests.adapters.BaseAdapter):
