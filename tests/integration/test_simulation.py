@@ -33,8 +33,8 @@ def test_a_hostile_day_with_connectors() -> None:
 
 
 def test_a_platform_that_differs_is_noticed() -> None:
-    """The comparison can fail: a connector that acts on what is older is told, and so is a platform that has not heard of
-    an event."""
+    """The comparison can fail: a connector that acts on what is older is told, and so is a platform that has not heard
+    of an event."""
     plan = Plan(2, loss=0, hostile=True, connectors=True, payments=100, hours=4, polling=0, subscriptions=3)
     with prepared(plan) as day, pytest.MonkeyPatch.context() as patch:
         patch.setattr(deliveries, "is_current", lambda *_: True)
