@@ -26,6 +26,7 @@ from werkzeug.wrappers import Request
 from sandbox import aws
 from sandbox.servers import Server
 from sandbox.template import ROOT, Template
+from tests import shortcuts
 from tests.payloads import API_KEY, SECRET
 
 PARAMETERS = {
@@ -52,6 +53,7 @@ EXAMPLES = settings(
 
 # What AWS's services are is read once for all sessions, of which each test and each command of `pf` has some.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
+shortcuts.take()
 
 
 def template(**parameters: str) -> Template:
@@ -216,7 +218,9 @@ def deployed_stack() -> Iterator[Aws]:
 
     with moto.mock_aws(), one_at_a_time():
         declared = template()
-        aws.create_resources(declared)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(aws, "client", lambda service, _: _client(service))
+            aws.create_resources(declared)
         named = {name: resource.get("Ref", "") for name, resource in declared.references.items()}
         stack = Aws(
             *(_client(service) for service in ("dynamodb", "secretsmanager", "sqs", "events", "s3")),
@@ -233,9 +237,12 @@ def deployed_stack() -> Iterator[Aws]:
         secrets._copies.clear()
 
 
+_make_client = aws.client
+
+
 @functools.cache
 def _client(service: str) -> Any:
-    return aws.client(service, None)
+    return _make_client(service, None)
 
 
 @contextlib.contextmanager

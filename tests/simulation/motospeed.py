@@ -1,14 +1,12 @@
 """moto at the scale of a day: where its work grows with the table, the same is done with what the work is about.
 
-A query of an index sorts and searches all items, a transaction copies the whole table in case it fails, a request is
-signed, and passes through layers that know all of AWS. None of this changes an answer.
+A query of an index sorts and searches all items, a request is signed, and passes through layers that know all of AWS.
+None of this changes an answer. What any test gains by is in tests/shortcuts.py.
 """
 
 import base64
-import copy
 import json
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 from botocore.awsrequest import AWSResponse
@@ -19,12 +17,12 @@ from moto.core.models import botocore_stubber
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.models.table import StreamShard, Table
-from moto.dynamodb.parsing.ast_nodes import DepthFirstTraverser, Node
-from moto.dynamodb.parsing.expressions import UpdateExpressionParser
+from moto.dynamodb.parsing.ast_nodes import Node
 from moto.dynamodb.parsing.validators import Validator
 from moto.dynamodb.responses import DynamoHandler
 
 from sandbox.aws import ACCOUNT, REGION
+from tests import shortcuts
 
 _INDEXED = ("open_day", "awaits")
 """Attributes that only items of a sparse index have."""
@@ -80,46 +78,6 @@ def _with_bytes(value: dict[str, Any]) -> dict[str, Any]:
     return {"B": base64.b64decode(text)} if isinstance(text, str) else value
 
 
-def _traverse(traverser: Any, node: Any, child_id: int = -1) -> Any:
-    """DepthFirstTraverser's, with what it asks of each node's type asked once."""
-    if not _is_node(type(node)):
-        return node
-    parent = node.parent
-    for number, child in enumerate(node.children or []):
-        traverser.pre_processing_of_child(node, number)
-        _traverse(traverser, child, number)
-    if _is_work(type(traverser), type(node), traverser.nodes_to_be_processed):
-        node = traverser.process(node)
-        node.parent = parent
-        if parent:
-            parent.children[child_id] = node
-    return node
-
-
-def _copied(node: Any, parent: Any = None) -> Any:
-    """A node, and all below it, as deepcopy does it for anything."""
-    if not _is_node(type(node)):
-        return node
-    copied = object.__new__(type(node))
-    copied.__dict__.update(node.__dict__, parent=parent)
-    copied.children = node.children and [_copied(child, copied) for child in node.children]
-    return copied
-
-
-@cache
-def _is_node(kind: type) -> bool:
-    return issubclass(kind, Node)
-
-
-_WORK: dict[tuple[type, type], bool] = {}
-
-
-def _is_work(traverser: type, kind: type, kinds: Callable[[], tuple[type, ...]]) -> bool:
-    if (traverser, kind) not in _WORK:
-        _WORK[traverser, kind] = issubclass(kind, kinds())
-    return _WORK[traverser, kind]
-
-
 def speed_up(patch: Any, table: Table, written: Callable[[], None]) -> None:
     """From now on, for this table; `written` is called after each write."""
     indexed: dict[DynamoType, Any] = {}
@@ -144,35 +102,21 @@ def speed_up(patch: Any, table: Table, written: Callable[[], None]) -> None:
         finally:
             del of.all_items
 
-    def transact_and_undo(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
-        operations = [operation for each in transact_items for operation in each.values()]
-        keys = [DynamoType((each.get("Key") or each["Item"])["pk"]) for each in operations]
-        before = {key: copy.deepcopy(table.items.get(key)) for key in keys}
-        shard = table.stream_shard
-        assert shard is not None
-        length = len(shard.items)
+    def transact_and_index(backend: DynamoDBBackend, transact_items: list[dict[str, Any]]) -> None:
         try:
             transact(backend, transact_items)
-        except Exception:
-            for key, item in before.items():
-                if item is None:
-                    table.items.pop(key, None)
-                else:
-                    table.items[key] = item
-                index(key)
-            del shard.items[length:]
+        except Exception:  # all of it is undone
+            for operation in [operation for each in transact_items for operation in each.values()]:
+                index(DynamoType((operation.get("Key") or operation["Item"])["pk"]))
             raise
 
     patch.setattr(botocore_stubber, "enabled", False)  # it is asked by `answer` alone: botocore calls all that listen
-    patch.setattr(UpdateExpressionParser, "make", cache(UpdateExpressionParser.make))  # whoever changes one copies it
     _validate_once(patch)
-    patch.setattr(DepthFirstTraverser, "traverse_node_recursively", _traverse)
     patch.setattr(RequestSigner, "sign", lambda *_, **__: None)  # nobody checks it
     patch.setattr(UserAgentString, "to_string", lambda *_: "")  # nor reads it
     patch.setattr(StreamShard, "add", add_and_index)
     patch.setattr(Table, "query", query_indexed)
-    patch.setattr(Table, "__deepcopy__", lambda of, _: of, raising=False)  # the copy that moto would go back to
-    patch.setattr(DynamoDBBackend, "transact_write_items", transact_and_undo)
+    patch.setattr(DynamoDBBackend, "transact_write_items", transact_and_index)
 
 
 def _validate_once(patch: Any) -> None:
@@ -180,7 +124,7 @@ def _validate_once(patch: Any) -> None:
     sound: set[tuple[int, int, frozenset[tuple[str, str]]]] = set()
 
     def begin(validator: Validator, expression: Node, *, table: Table, **given: Any) -> None:
-        validator.table, validator.node_to_validate = table, _copied(expression)
+        validator.table, validator.node_to_validate = table, shortcuts.copied(expression)
         for name, value in given.items():
             setattr(validator, name, value)
         by_itself, validator.processors = (steps := validator.get_ast_processors())[:3], steps[3:]
