@@ -23,7 +23,7 @@ demo: .venv/sandbox.ready
 	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT)) $(addprefix --connector ,$(CONNECTOR))
 
 test: .venv/sam.ready tests/e2e/node_modules
-	python -m pytest -n auto $(ARGS)
+	python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: .venv/dev.ready
 	python -m tests.bench $(ARGS)
