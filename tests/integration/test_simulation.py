@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from connectors import deliveries
+from connectors import deliveries, feed
 from payments import ledger
 from tests.simulation import checks
 from tests.simulation.__main__ import broken_promises, live
-from tests.simulation.day import Plan, prepared
+from tests.simulation.day import Day, Plan, prepared
 
 SMALL: dict[str, Any] = {"payments": 120, "hours": 4, "polling": 0.03, "subscriptions": 4}
 
@@ -32,17 +32,24 @@ def test_a_hostile_day_with_connectors() -> None:
     assert sum(of["redriven"] for of in day.deliveries.values()) > 0
 
 
-def test_a_platform_that_differs_is_noticed() -> None:
-    """The comparison can fail: a connector that acts on what is older is told, and so is a platform that has not heard
-    of an event."""
-    plan = Plan(2, loss=0, hostile=True, connectors=True, payments=100, hours=4, polling=0, subscriptions=3)
-    with prepared(plan) as day, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(deliveries, "is_current", lambda *_: True)
+def test_connectors_that_forget_an_event_or_apply_an_older_one_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: what a platform was not told, and what it was told too late and believed, is told, and
+    of no other platform."""
+    plan = Plan(1, loss=0, hostile=False, payments=8, hours=1, polling=0, subscriptions=0, connectors=True)
+    with prepared(plan) as day:
+        deliver = feed.deliver
+        # Each order is given back, and its payment is heard of after that.
+        monkeypatch.setattr(Day, "_what_follows", lambda self, _session, payment: self._refund(payment, None))
+        monkeypatch.setattr(day.connectors, "delay", lambda kind: 3600 if kind == "order.paid" else 1)
+        monkeypatch.setattr(deliveries, "is_current", lambda *_: True)
+        monkeypatch.setattr(
+            feed, "deliver", lambda event, now: "forgot" if event.type == "order.refunded" else deliver(event, now)
+        )
         day.live()
-        day.connectors.hook.caught.pop()  # type: ignore[union-attr]
         found = checks.violations(checks.Books(day))
-    assert any("feed: event" in violation for violation in found)
-    assert any("its tags are" in violation for violation in found)
+    assert any("is refunded, its tags are ['pocketsflow-paid']" in violation for violation in found)
+    assert any("is known to one side alone" in violation for violation in found)
+    assert {violation.split(": ")[1] for violation in found} == {"shopify", "feed"}
 
 
 def test_parked_webhooks_settle() -> None:
@@ -55,7 +62,7 @@ def test_parked_webhooks_settle() -> None:
 
 def test_a_seed_gives_one_history() -> None:
     """The same day again is the same, request by request."""
-    plan = Plan(3, loss=0.1, hostile=True, payments=25, hours=1, polling=0.1, subscriptions=2)
+    plan = Plan(3, loss=0.1, hostile=True, payments=25, hours=1, polling=0.1, subscriptions=2, connectors=True)
     first, second = live(plan), live(plan)
     assert first == second
 

@@ -234,11 +234,11 @@ class Connectors:
             body = json.dumps(envelope)
             for line in self.lines.values():
                 if line.wants(entry["DetailType"], detail["mode"]):
-                    line.take(detail["id"], body, self.delay())
+                    line.take(detail["id"], body, self.delay(entry["DetailType"]))
                     if self.random.random() < 0.03:  # SQS and EventBridge promise once at least
                         line.take(detail["id"], body, self.random.uniform(0, 3600))
 
-    def delay(self) -> float:
+    def delay(self, _kind: str) -> float:
         """Seconds; so some are overtaken by what comes after them, a payment by its refund."""
         late = self.random.uniform(60, 12 * 3600) if self.random.random() < 0.3 else 0
         return self.random.lognormvariate(0, 0.5) + late

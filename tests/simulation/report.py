@@ -207,9 +207,9 @@ def _deliveries(days: list[Lived]) -> str:
         "| connector | events | tries | killed | laid aside, then redriven | different at the end |",
         "|" + "---|" * 6,
     ]
-    different = sum(len(day.violations) for day in days)
     for name in days[0].deliveries:
         of = sum((day.deliveries[name] for day in days), Counter[str]())
+        different = sum(f": {name}: " in violation for day in days for violation in day.violations)
         told = " | ".join(f"{of[each]:,}" for each in ("events", "tries", "killed", "dead"))
         lines.append(f"| {name} | {told} | {different} |")
     return "\n".join(lines)
