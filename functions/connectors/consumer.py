@@ -22,7 +22,9 @@ from payments.telemetry import about, count, logger, needs_attention, where
 QUEUE_URL = os.environ["QUEUE_URL"]
 
 WAITS = (5, 300, 1_800, 7_200, 18_000, 36_000, 43_200, 43_200, 43_200, 43_200, 21_600)
-"""Seconds from one try to the next: three days in all. After one try more SQS lays it aside (infra/connector.yaml)."""
+"""Seconds from one try to the next: three days in all. After the last try SQS lays it aside (infra/connector.yaml)."""
+LATE = 4
+"""The try that half an hour has passed by: when it fails, too, somebody is told."""
 MOST = 43_000
 """SQS hides a message for twelve hours from when it was received, no longer."""
 ONE_TRY = 30.0
@@ -123,6 +125,8 @@ def _consume(message: Mapping[str, Any], deliver: Deliver, now: datetime) -> str
     logger.warning("undelivered", extra={**ids, "reason": reason, "tries": tries})
     if reason in AT_ONCE and tries == 1:
         needs_attention(f"connector_{reason}", **ids)
+    if tries == LATE:
+        count("DeliveryLate")
     _come_back(message, _wait(tries, retry_after))
     if event and reason != "in_progress":
         with _if_possible("not_noted"):
@@ -143,8 +147,10 @@ def _once(event: Event, deliver: Deliver, now: datetime) -> str:
 
 
 def _wait(tries: int, retry_after: int | None) -> int:
-    """Scattered, so that what failed together does not come back together."""
-    wait = WAITS[min(tries, len(WAITS)) - 1] * random.uniform(0.9, 1.1)  # noqa: S311
+    """Scattered, so that what failed together does not come back together; no time after the last try."""
+    if tries > len(WAITS):
+        return 0
+    wait = WAITS[tries - 1] * random.uniform(0.9, 1.1)  # noqa: S311
     return min(MOST, max(int(wait), retry_after or 0))
 
 

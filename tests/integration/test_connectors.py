@@ -117,7 +117,7 @@ def test_dead_letter_after_the_stated_tries(line: Line, platform: Platform):
     line.faults = [Fault(500)] * TRIES
     line.work(hours=60)
     assert line.dead == []
-    line.work(hours=24)
+    line.work(hours=20)  # with the scatter; nothing is waited for behind the last try
     assert len(line.requests) == TRIES
     assert (len(line.dead), line.waiting, platform.taken) == (1, [], [])
     line.redrive()
@@ -250,6 +250,26 @@ def test_at_once(line: Line, told: Told):
     line.faults = [Fault(401)] * 3
     line.work(hours=1)
     assert told.text().count("connector_unauthorized") == 1
+
+
+@pytest.mark.parametrize(("failures", "late"), [(3, 0), (4, 1), (12, 1)])
+def test_half_an_hour_late(line: Line, monkeypatch: pytest.MonkeyPatch, failures: int, late: int):
+    """An event that half an hour of tries did not deliver is counted once, for the alarm: not what heals by then."""
+    counted: list[str] = []
+    monkeypatch.setattr(consumer, "count", counted.append)
+    line.publish("order.paid")
+    line.faults = [Fault(503)] * failures
+    line.work(hours=90)
+    assert counted.count("DeliveryLate") == late
+
+
+def test_last_try_is_the_end(line: Line):
+    """Behind its twelfth failure an event lies among the dead letters at once, where somebody is told of it."""
+    line.publish("order.paid")
+    line.faults = [Fault(500)] * TRIES
+    while len(line.requests) < TRIES:
+        line.work(hours=1)
+    assert (len(line.dead), line.waiting) == (1, [])
 
 
 def test_check(line: Line):

@@ -17,7 +17,7 @@ from tests.conftest import CONNECTORS
 TEXT = (ROOT / "template.yaml").read_text()
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 STACKS = {name: f"{output.removesuffix('Connector')}Stack" for name, output in OUTPUTS.items()}
-ALARMS = ("attention", "dead-letters", "errors", "late")
+ALARMS = ("attention", "dead-letters", "errors", "late", "stuck")
 
 
 @functools.cache
@@ -152,8 +152,8 @@ def test_only_its_rule_fills_a_queue() -> None:
 
 @pytest.mark.parametrize("connector", OUTPUTS)
 def test_its_alarms(connector: str) -> None:
-    """Somebody is told what was given up, refused, late or crashed; each alarm has its section in the runbook, which
-    names commands that there are."""
+    """Somebody is told what was given up, refused, late, stuck or crashed; each alarm has its section in the runbook,
+    which names commands that there are."""
     runbook = (ROOT / "docs/runbook.md").read_text()
     found = dict(nested(connector).resources("AWS::CloudWatch::Alarm")).values()
     assert sorted(each["AlarmName"] for each in found) == [f"pocketsflow-test.{connector}-{name}" for name in ALARMS]
@@ -162,3 +162,14 @@ def test_its_alarms(connector: str) -> None:
         [section] = re.findall(r"docs/runbook\.md#(connector-[a-z-]+)", alarm["AlarmDescription"])
         assert alarm["AlarmName"].endswith(section.removeprefix("connector"))
         assert f"\n## {section}\n" in runbook
+
+
+def test_late_is_by_a_metric_of_its_own() -> None:
+    """SQS' age of the oldest message knows nothing of what was received three times: what is tried and fails is counted
+    by the function that tries."""
+    alarms = dict(nested("feed").resources("AWS::CloudWatch::Alarm"))
+    late, stuck = alarms["LateAlarm"], alarms["StuckAlarm"]
+    assert (late["Namespace"], late["MetricName"]) == ("pocketsflow-test", "DeliveryLate")
+    assert late["Dimensions"] == [{"Name": "service", "Value": "feed"}]
+    assert 0.9 * sum(consumer.WAITS[: consumer.LATE - 1]) > 1_800
+    assert (stuck["Namespace"], stuck["MetricName"]) == ("AWS/SQS", "ApproximateAgeOfOldestMessage")
