@@ -170,10 +170,12 @@ def retry(
             tell(f"{name} has no dead letters, and is not disabled.")
         return
     which = f"the event {event_id}" if event_id else f"{depth} events"
-    if not confirmed(f"Have {which} delivered to {name} again?", yes=yes):
+    question = f"Have {which} delivered to {name} again?" if depth else f"Send to {name} again?"
+    if not confirmed(question, yes=yes):
         raise Failed("nothing was tried again")
     details = {"connector": name, "depth": str(depth), "event": event_id or "all"}
     audit.write(on, "connector retry", reason, datetime.now(UTC), **details)
+    waiting = found.queue.depth()
     if is_disabled:
         found.enable()
     with progress("events", depth) as advance:
@@ -182,7 +184,10 @@ def retry(
         raise Failed(f"no dead letter of {name} is the event {event_id}")
     if as_json:
         print_json({"connector": name, "moved": moved, "enabled": is_disabled})
-    else:
+        return
+    if is_disabled:
+        tell(f"{name} is sent to again, within twelve hours also what waits in its queue ({waiting}).")
+    if depth:
         tell(f"{moved} events are tried again; pf connector status {name} shows what becomes of them.")
 
 

@@ -26,7 +26,11 @@ def kept(stack: Callable[[], Stack], as_json: bool) -> None:
     for each in (
         connectors.find(found, name) for name, output in connectors.OUTPUTS.items() if output in found.outputs
     ):
-        names |= {f"{each.name} deliveries": each.table, f"{each.name} dead letters": each.dead.url}
+        names |= {
+            f"{each.name} deliveries": each.table,
+            f"{each.name} queue": each.queue.url,
+            f"{each.name} dead letters": each.dead.url,
+        }
     if as_json:
         cli.print_json({"stack": found.name, "kept": names})
         return

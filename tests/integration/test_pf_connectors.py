@@ -119,6 +119,18 @@ def test_retry_enables(feed: Feed) -> None:
     assert "DISABLED (gone)" in run("connector", "list").stdout
     assert done("connector", "retry", "feed", "--yes") == {"connector": "feed", "moved": 0, "enabled": True}
     assert "disabled" not in feed.item()
+    feed.note("connector", disabled="gone", disabled_at="2026-11-28T10:00:00.000Z")
+    feed.sqs.send_message(QueueUrl=feed.queue, MessageBody="{}")
+    told = run("connector", "retry", "feed", answering="y\n").stderr
+    assert "0 events" not in told
+    assert "waits in its queue (1)" in told
+
+
+def test_kept(feed: Feed) -> None:
+    """What a connector leaves behind is named: also the queue of what was not delivered yet."""
+    kept = done("kept")["kept"]
+    named = {name: kept[name] for name in kept if name.startswith("feed ")}
+    assert named == {"feed deliveries": "feed", "feed queue": feed.queue, "feed dead letters": feed.dead}
 
 
 def test_retry_that_is_broken_off(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,13 @@ def test_a_feed_of_some_products() -> None:
     assert not matches(pattern, {**event, "detail": {"mode": "test", "sku": None}})
 
 
+def test_a_feed_of_events_that_there_are() -> None:
+    """A name that is misspelled is refused by the deployment, and not waited for in vain."""
+    parameter = Template(TEXT, {})._content["Parameters"]["FeedEvents"]
+    known = {path.stem for path in (ROOT / "infra" / "events").glob("*.json")} - {"common"}
+    assert sorted(parameter["AllowedValues"]) == sorted(known)
+
+
 def test_three_days_of_tries() -> None:
     """The queue lays aside after the last of the waits that the code knows, and keeps for longer than they take."""
     queue = one("feed", "AWS::SQS::Queue", "Queue")

@@ -1147,7 +1147,8 @@ def test_defaults_are_accepted():
     for name, parameter in PARAMETERS.items():
         assert "Default" in parameter, name
         assert re.fullmatch(parameter.get("AllowedPattern", ".*"), str(parameter["Default"])), name
-        assert parameter["Default"] in parameter.get("AllowedValues", [parameter["Default"]]), name
+        values = parameter["Default"].split(",") if "List" in parameter["Type"] else [parameter["Default"]]
+        assert {*values} <= {*parameter.get("AllowedValues", values)}, name
         assert parameter["Default"] >= parameter.get("MinValue", parameter["Default"]), name
         assert parameter["Default"] <= parameter.get("MaxValue", parameter["Default"]), name
 
