@@ -179,9 +179,9 @@ def retry(
     if is_disabled:
         found.enable()
     with progress("events", depth) as advance:
-        moved = _move(found, depth, event_id, advance)
+        moved = _take_out(found, depth, event_id, found.queue.put, advance)
     if event_id and not moved:
-        raise Failed(f"no dead letter of {name} is the event {event_id}")
+        raise _no_letter(name, event_id)
     if as_json:
         print_json({"connector": name, "moved": moved, "enabled": is_disabled})
         return
@@ -191,19 +191,53 @@ def retry(
         tell(f"{moved} events are tried again; pf connector status {name} shows what becomes of them.")
 
 
-def _move(found: Connector, depth: int, event_id: str | None, advance: Callable[[int], None]) -> int:
-    """Each is sent before it is deleted: what is interrupted in between comes twice, and is delivered once. Messages
+@connector.command("discard")
+@_name
+@click.option("--event", "event_id", metavar="ID", required=True, help="The event with this id; status --json has it.")
+@yes_option
+@reason_option(required=True)
+@json_option
+@click.pass_obj
+def discard(stack: Callable[[], Stack], *, name: str, event_id: str, yes: bool, reason: str, as_json: bool) -> None:
+    """Gives up a dead letter that can never be delivered, so that the alarm rings for the next.
+
+    The ledger has it all the same: `pf republish ORDER` tells it again.
+    """
+    on = stack()
+    found = find(on, name)
+    depth = found.dead.depth()
+    if not confirmed(f"Give up the event {event_id}, which {name} has not heard of?", yes=yes):
+        raise Failed("nothing was given up")
+    audit.write(on, "connector discard", reason, datetime.now(UTC), connector=name, event=event_id)
+    with progress("events", depth) as advance:
+        given_up = _take_out(found, depth, event_id, lambda _: None, advance)
+    if not given_up:
+        raise _no_letter(name, event_id)
+    if as_json:
+        print_json({"connector": name, "discarded": given_up})
+    else:
+        tell(f"Given up. {name} has not heard of it; pf republish tells it again.")
+
+
+def _no_letter(name: str, event_id: str) -> Failed:
+    return Failed(f"no dead letter of {name} is the event {event_id}")
+
+
+def _take_out(
+    found: Connector, depth: int, event_id: str | None, keep: Callable[[str], None], advance: Callable[[int], None]
+) -> int:
+    """Each is kept before it is deleted: what is interrupted in between comes twice, and is delivered once. Messages
     that are not meant stay hidden for a minute, so that each is looked at once."""
-    moved = seen = 0
+    taken = seen = 0
     while seen < depth and (messages := found.dead.take(depth - seen)):
         for message in messages:
             seen += 1
             if event_id in (None, _envelope(message).get("detail", {}).get("id")):
-                found.queue.put(message["Body"])
+                keep(message["Body"])
                 found.dead.delete(message)
-                moved += 1
+                taken += 1
             advance(1)
-    return moved
+    return taken
 
 
 @connector.command("secret")

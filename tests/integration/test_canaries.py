@@ -116,6 +116,7 @@ PF = [
     Command(("connector", "list")),
     Command(("connector", "status", "feed"), code=1),
     Command(("connector", "retry", "feed", "--yes"), code=1),
+    Command(("connector", "discard", "feed", "--event", "1", "--yes", *WHY), code=1),
     Command(("connector", "test", "feed"), code=1),
     Command(("connector", "secret", "feed"), code=1),
 ]

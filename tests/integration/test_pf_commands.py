@@ -19,6 +19,7 @@ ORDER = "ord_test_01m844ah4r4tff59tdwh9edd1r"
 WORDS: dict[str, tuple[str, ...]] = {
     "audit": (),
     "catalogue pull": ("--yes",),
+    "connector discard": ("feed", "--event", "1", *WHY),
     "connector list": (),
     "connector retry": ("feed", "--yes"),
     "connector secret": ("feed",),

@@ -113,6 +113,24 @@ def test_retry_of_one_event(feed: Feed) -> None:
     assert (code, "event-3" in line) == (1, True)
 
 
+def test_discard(feed: Feed) -> None:
+    """What can never be delivered is given up by its event, alone and with a reason: dead letters that stay keep the
+    alarm from ringing for the next."""
+    feed.lay_aside()
+    feed.lay_aside({**EVENT, "detail": {"id": "event-2"}})
+    assert run("connector", "discard", "feed", "--event", "event-1", "--yes").exit_code == 2
+    why = ("--reason", "the shop has deleted its order")
+    assert run("connector", "discard", "feed", "--event", "event-1", *why, answering="n\n").exit_code == 1
+    assert len(feed.lies(feed.dead)) == 2
+    told = done("connector", "discard", "feed", "--event", "event-1", "--yes", *why)
+    assert told == {"connector": "feed", "discarded": 1}
+    assert [json.loads(body)["detail"]["id"] for body in feed.lies(feed.dead)] == ["event-2"]
+    assert feed.lies(feed.queue) == []
+    assert '"connector discard"' in run("audit", "--json").stdout
+    code, line = failed("connector", "discard", "feed", "--event", "event-1", "--yes", *why)
+    assert (code, "event-1" in line) == (1, True)
+
+
 def test_retry_enables(feed: Feed) -> None:
     """What the other side has ended goes on."""
     feed.note("connector", disabled="gone", disabled_at="2026-11-28T10:00:00.000Z")
