@@ -129,9 +129,10 @@ def _denied(monkeypatch: pytest.MonkeyPatch, stack: Stack) -> None:
 
 
 def test_without_permission(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says what may not be done, and no traceback. The doctor goes on, and `kept` asks for the stack alone."""
-    _denied(monkeypatch, deployed(FeedConnector="queue dead table function -"))
-    for name in WORDS.keys() - {"doctor", "kept"}:
+    """It says what may not be done, and no traceback. The doctor goes on, `kept` asks for the stack alone,
+    and `connector secret` was given none."""
+    _denied(monkeypatch, deployed(FeedConnector="queue dead table function secret"))
+    for name in WORDS.keys() - {"doctor", "kept", "connector secret"}:
         result = run(*words(name))
         assert result.exit_code == 1, (name, result.output)
         assert isinstance(result.exception, SystemExit), (name, result.exception)
