@@ -3,6 +3,8 @@
 Which order is in `metadata`, put there by shopify_checkout.py, with the total that was to be paid; nothing that a
 browser says is read. What is done is looked for in the order itself, its tags, its note and its refunds, so that all of
 it can be done again.
+
+    refunds#<number>   waiting   refunds that came while the order was not marked as paid; in the connector's table
 """
 
 import json
@@ -17,6 +19,7 @@ from connectors.outgoing import Undelivered
 from connectors.shopify_admin import Order
 from payments import aws, orders
 from payments.catalogue import Item
+from payments.table import TABLE, client, key, plain, value
 from payments.telemetry import needs_attention, observed
 
 SHOP: str = json.loads(os.environ["SETTINGS"])["shopify_shop"]
@@ -59,7 +62,7 @@ def deliver(event: Event, now: datetime) -> str:
     if is_current:
         _set_state(order, event, now)
     if REFUNDS == "refund":
-        _book_refund(number, event, now)
+        _book_refunds(number, event, now)
     return "delivered" if is_current else "older"
 
 
@@ -139,20 +142,55 @@ def _set_state(order: Order, event: Event, now: datetime) -> None:
         shopify_admin.remove_tags(order, sorted(outdated), now)
 
 
-def _book_refund(number: str, event: Event, now: datetime) -> None:
-    """Each refund once, however late it is told: it is no state. The last one takes what the order has left."""
+def _book_refunds(number: str, event: Event, now: datetime) -> None:
+    """Each once, however late it is told: it is no state. The last one takes what the order has left; one that comes
+    while the order is not marked as paid, since it is disputed, waits until it is."""
+    told = _told(event)
+    if told is None and event.status not in EARNED:
+        return
+    for note, net in {**_waiting(number), **(told or {})}.items():
+        order = shopify_admin.read_order(number, now)
+        payment = next((each for each in order.payments if each.is_manual), None) if order else None
+        if order is None or payment is None:
+            _wait(number, told or {}, now)
+            return
+        booked = sum((each.amount for each in order.refunds if each.note == note), Decimal(0))
+        is_last = event.status == "refunded" and note in (told or {})
+        amount = order.left if is_last else min(net - booked, order.left)
+        if amount > 0:
+            shopify_admin.refund(order, payment, amount, note, now)
+
+
+def _told(event: Event) -> dict[str, Decimal] | None:
+    """The note of the refund that an event tells of, and what it takes off the order."""
     refund = event.detail.get("refund")
     if event.type not in REFUNDING or not refund or refund["id"] is None or refund["amount"] is None:
+        return None
+    return {_refund_line(refund): _net(event, refund)}
+
+
+def _wait(number: str, refunds: dict[str, Decimal], now: datetime) -> None:
+    if not refunds:
         return
-    order = shopify_admin.read_order(number, now)
-    payment = next((each for each in order.payments if each.is_manual), None) if order else None
-    if order is None or payment is None:
-        return
-    note = _refund_line(refund)
-    booked = sum((each.amount for each in order.refunds if each.note == note), Decimal(0))
-    amount = order.left if event.status == "refunded" else min(_net(event, refund) - booked, order.left)
-    if amount > 0:
-        shopify_admin.refund(order, payment, amount, note, now)
+    client.update_item(
+        TableName=TABLE,
+        Key=key(f"refunds#{number}"),
+        UpdateExpression="ADD waiting :these SET expires = :expires",
+        ExpressionAttributeValues={
+            ":these": value({f"{net} {note}" for note, net in refunds.items()}),
+            ":expires": value(int((now + 4 * deliveries.KEPT).timestamp())),  # longer than banks take
+        },
+    )
+
+
+def _waiting(number: str) -> dict[str, Decimal]:
+    """By note; what was booked meanwhile is still there, and known by its note to the order."""
+    item = client.get_item(TableName=TABLE, Key=key(f"refunds#{number}"), ConsistentRead=True).get("Item", {})
+    found: dict[str, Decimal] = {}
+    for each in plain(item).get("waiting", ()):
+        net, _, note = each.partition(" ")
+        found[note] = max(Decimal(net), found.get(note, Decimal(0)))
+    return found
 
 
 def _net(event: Event, refund: dict[str, Any]) -> Decimal:

@@ -436,6 +436,27 @@ def test_yen_have_no_cents(line: Line, platform: Platform, monkeypatch: pytest.M
     assert seen(platform)["refunded"] == "909"
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_refund_while_it_is_disputed(line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch, late: bool):
+    """A part goes back before the order is marked as paid, which a dispute keeps it from: it is booked once the dispute
+    is over and the order is marked, and only then."""
+    monkeypatch.setattr(shopify, "REFUNDS", "refund")
+    tell(line, "disputed", revision=2)
+    line.work()
+    if late:
+        tell(line, "paid", revision=1)
+        line.work()
+    tell(line, "partly", revision=3, status="disputed")
+    line.work()
+    assert (seen(platform)["status"], seen(platform)["refunded"]) == ("PENDING", "0")
+    tell(line, "closed", revision=4, status="partially_refunded")
+    line.work()
+    line.repeat()
+    line.work(hours=1)
+    assert (seen(platform)["received"], seen(platform)["refunded"]) == ("49.00", "9.09")
+    assert line.waiting == line.dead == []
+
+
 def test_refund_by_its_flag_alone(line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch):
     """No refund is listed yet: the order is tagged, and its money booked when the refund is told."""
     monkeypatch.setattr(shopify, "REFUNDS", "refund")

@@ -376,8 +376,9 @@ def connected(patch: Any, engine: Engine, world: World, wire: Aws, weather: Weat
         aws.create_resources(stack)
         made.lines[name] = line = Line(name, module, stack, made)
         line.note_begun(patch)
-        if hasattr(reading, "TABLE"):
-            patch.setattr(reading, "TABLE", line.table)
+        for having in {module, reading}:
+            if hasattr(having, "TABLE"):
+                patch.setattr(having, "TABLE", line.table)
         if platform.secret:
             arn = stack.references["ConnectorSecret"]["Ref"]
             world.stack.secrets.put_secret_value(SecretId=arn, SecretString=platform.secret)
