@@ -24,7 +24,7 @@ def test_a_hostile_day() -> None:
 def test_a_hostile_day_with_connectors() -> None:
     """Whatever the bus, the queues, the platforms and the processes do, in the end each platform has what the ledger
     has, and nothing twice."""
-    day = live(Plan(2, loss=0.5, hostile=True, connectors=True, **{**SMALL, "payments": 60}))
+    day = live(Plan(6, loss=0.5, hostile=True, connectors=True, **{**SMALL, "payments": 60}))
     assert broken_promises(day) == []
     assert sum(day.faults.values()) > 50
     assert all(of["tries"] >= of["events"] > 0 for of in day.deliveries.values())
