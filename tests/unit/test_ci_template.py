@@ -129,7 +129,7 @@ def test_no_action_with_a_star(name: str) -> None:
 EVERYWHERE = {
     "DeployRole": {"cloudwatch:DescribeAlarms", "lambda:GetAccountSettings"},
     "ExecutionRole": {
-        *("budgets:ModifyBudget", "budgets:ViewBudget", "cloudwatch:DescribeAlarms"),
+        *("budgets:ModifyBudget", "budgets:ViewBudget", "cloudwatch:DescribeAlarms", "kms:CreateKey"),
         *(f"logs:{verb}LogDelivery" for verb in ("Create", "Delete", "Get", "Update")),
         *("logs:ListLogDeliveries", "logs:PutResourcePolicy", "logs:DescribeResourcePolicies"),
         *("logs:DescribeLogGroups", *(f"logs:{verb}QueryDefinition" for verb in ("Put", "Delete"))),
@@ -151,6 +151,7 @@ def test_what_may_be_done_is_done_to_this_stage(name: str) -> None:
         r"|ExecutionRole\.Arn$|arn:aws:kms:|arn:aws:ses:\S+:identity/\*$)"  # of mail: the role names one sender
     )
     for statement in statements(made(KmsKeyArn=KEY)[name]):
+        assert not actions(statement) & EVERYWHERE[name] or statement["Resource"] == "*"
         for resource in words(statement["Resource"]):
             if resource == "*":
                 mapped = {"ArnLike": {"lambda:FunctionArn": _function("pocketsflow-test-*")}}
