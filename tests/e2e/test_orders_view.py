@@ -352,6 +352,7 @@ def test_what_cannot_be_drawn_hides_nothing(sandbox: Sandbox, visit: Callable[..
     page.goto(f"{sandbox.api}/_sandbox/#without-order")
     expect(step(page, "fact").filter(has_text="unreadable").first).to_be_visible()
     page.goto(f"{sandbox.api}/_sandbox/#{order_id}")
+    expect(page.locator("#detail .under code")).to_have_text(order_id)  # until then it shows what has no order
     expect(step(page, "event")).to_contain_text("odd")
     expect(step(page, "opened")).to_be_visible()
 
