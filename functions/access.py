@@ -17,7 +17,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from connectors import entitlements
-from payments import addresses, aws, http, limits, orders, strictjson, tokens
+from payments import addresses, aws, http, limits, orders, strictjson, table, tokens
 from payments.deployment import MODE, SANDBOX, STAGE
 from payments.telemetry import about, logger, needs_attention, observed, where
 
@@ -75,9 +75,11 @@ def _answering(context: aws.Context, respond: Callable[[], http.Answer]) -> http
     except Refused as refused:
         logger.info("access_refused", extra={"code": refused.code})
         return refused.answer
-    except (BotoCoreError, ClientError, tokens.UnknownEncoding) as error:
+    except entitlements.Busy:
+        logger.info("access_busy")
+    except (BotoCoreError, ClientError, table.LeftOver, tokens.UnknownEncoding) as error:
         needs_attention("access_unavailable", error=where(error))
-        return http.problem(503, "access_unavailable", "Nobody can be let in at the moment. Try again.", retry_after=2)
+    return http.problem(503, "access_unavailable", "Nobody can be let in at the moment. Try again.", retry_after=2)
 
 
 # --- POST /access -----------------------------------------------------------------------------------------------------
@@ -183,9 +185,9 @@ def _link(event: http.Event, now: datetime) -> http.Answer:
     started = time.monotonic()
     _limit(event, now)
     try:
-        with aws.finishing_within(LINK_SECONDS * aws.PATIENCE, leaving=aws.FAREWELL_SECONDS):
+        with aws.finishing_within(started + LINK_SECONDS - time.monotonic(), leaving=aws.FAREWELL_SECONDS):
             _send_link(email, now)
-    except (BotoCoreError, ClientError) as error:  # told to nobody who asks: it happens to members only
+    except (BotoCoreError, ClientError, table.LeftOver) as error:  # told to nobody who asks: it happens to members only
         needs_attention("link_not_sent", error=where(error))
     time.sleep(max(0.0, started + LINK_SECONDS - time.monotonic()))
     return http.answer(202, {"message": "If this address is a member's, a link is on its way to it."})

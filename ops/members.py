@@ -1,5 +1,6 @@
 """What the membership connector keeps of a person: found by their address and the pepper of its table alone."""
 
+import contextlib
 from typing import Any
 
 from ops import items
@@ -22,19 +23,21 @@ class Member:
         return bool(self._pk and self._item(self._pk))
 
     def forget(self) -> bool:
-        """Whether there was anything to forget. The orders stay, and are nobody's; the member's own item goes last, so
-        that a second run finds what a first one left."""
+        """Whether there was anything to forget. The orders stay, and are nobody's, unless another's payment has settled
+        them since; the member's own item goes last, so that a second run finds what a first one left."""
         if not self._pk or not (found := self._item(self._pk)):
             return False
         [table] = self._table
         for order_id in sorted(found.get("orders", [])):
-            self._dynamodb.update_item(
-                TableName=table,
-                Key={"pk": {"S": f"grant#{order_id}"}},
-                UpdateExpression="REMOVE sale.#member",
-                ConditionExpression="attribute_exists(sale)",
-                ExpressionAttributeNames={"#member": "member"},
-            )
+            with contextlib.suppress(self._dynamodb.exceptions.ConditionalCheckFailedException):
+                self._dynamodb.update_item(
+                    TableName=table,
+                    Key={"pk": {"S": f"grant#{order_id}"}},
+                    UpdateExpression="REMOVE sale.#member",
+                    ConditionExpression="sale.#member = :member",
+                    ExpressionAttributeNames={"#member": "member"},
+                    ExpressionAttributeValues={":member": {"S": self._pk.removeprefix("member#")}},
+                )
         self._dynamodb.delete_item(TableName=table, Key={"pk": {"S": self._pk}})
         return True
 

@@ -120,10 +120,12 @@ def paid_at(order_id: str) -> datetime | None:
 
 
 def access(of: str, now: datetime, grace: timedelta) -> Access:
-    """Of `grant#<order id>`, that one purchase; or of `member#<id>`, all of them. Perhaps a moment old."""
+    """Of `grant#<order id>`, that one purchase; or of `member#<id>`, all of them, perhaps a moment old. Raises
+    LeftOver."""
     kind, _, identity = of.partition("#")
-    orders = [identity] if kind == "grant" else sorted(_read(of).get("orders", []))
-    grants = read_many(f"grant#{order}" for order in orders).values()
+    found = _read(of)  # an order as it is now: `paid_at` has just seen that it was paid
+    orders = sorted(found.get("orders", []))
+    grants = [found] if kind == "grant" else read_many(f"grant#{order}" for order in orders).values()
     sales = [
         grant["sale"]
         for grant in grants
@@ -133,14 +135,14 @@ def access(of: str, now: datetime, grace: timedelta) -> Access:
         and (kind == "grant" or grant["sale"].get("member") == identity)
     ]
     renewals = read_many(f"renewal#{sale['subscription']}" for sale in sales if "subscription" in sale)
-    found: dict[str, list[datetime | None]] = {}
+    given: dict[str, list[datetime | None]] = {}
     for sale in sales:
         renewal = renewals.get(f"renewal#{sale.get('subscription')}", {})
         level, until = _level(sale, renewal), _end(renewal, grace)
         if level and (until is None or until > now):
-            found.setdefault(level, []).append(until)
-    ends = [max(filter(None, each)) for each in found.values() if None not in each]
-    return Access(tuple(sorted(found)), min(ends, default=None))
+            given.setdefault(level, []).append(until)
+    ends = [max(filter(None, each)) for each in given.values() if None not in each]
+    return Access(tuple(sorted(given)), min(ends, default=None))
 
 
 def levels() -> set[str]:
@@ -149,12 +151,14 @@ def levels() -> set[str]:
 
 
 def _level(sale: Mapping[str, Any], renewal: Mapping[str, Any]) -> str | None:
-    """Of what was ordered; of a subscription, of the offer that it has now."""
+    """Of what was ordered; of a subscription, of the offer that it has now. Where only the product is known, and its
+    variants have different levels, none: nobody gets the better one for the price of the other."""
     product_id = renewal.get("state", {}).get("product_id", sale["product_id"])
     item = CATALOGUE.get(sale.get("sku", ""))
     if item and item.product_id == product_id:
         return item.level
-    return next((each.level for each in CATALOGUE.values() if each.product_id == product_id and each.level), None)
+    found = {each.level for each in CATALOGUE.values() if each.product_id == product_id}
+    return found.pop() if len(found) == 1 else None
 
 
 _OVER = datetime.min.replace(tzinfo=UTC)
@@ -223,6 +227,10 @@ class Spent(Exception):
     """It was shown before, is over, or never was. Answer so, without saying which."""
 
 
+class Busy(Exception):
+    """Something else is written at this moment, and nothing was taken. Try again."""
+
+
 def make_link(member: str, code: str, until: datetime) -> None:
     item = {"pk": f"link#{_hash(code)}", "of": f"member#{member}", "expires": int(until.timestamp())}
     client.put_item(TableName=TABLE, Item={name: value(content) for name, content in item.items()})
@@ -237,13 +245,14 @@ def link_of(code: str, now: datetime) -> str:
 
 
 def take_link(code: str, session: str, of: str, until: datetime) -> None:
-    """Makes a session of it, once. Raises Spent."""
+    """Makes a session of it, once. Raises Spent or Busy."""
     gone: Any = {"TableName": TABLE, "Key": key(f"link#{_hash(code)}"), "ConditionExpression": "attribute_exists(pk)"}
     _begin({"Delete": gone}, session, of, until)
 
 
 def take_order(order_id: str, by: str, session: str, until: datetime) -> None:
-    """Makes a session of an order id, once; again `by` the same who did, and did not hear the answer. Raises Spent."""
+    """Makes a session of an order id, once; again `by` the same who did, and did not hear the answer. Raises Spent or
+    Busy."""
     mark: Any = {
         "TableName": TABLE,
         "Key": key(f"grant#{order_id}"),
@@ -269,8 +278,10 @@ def _begin(taking: Any, session: str, of: str, until: datetime) -> None:
         client.transact_write_items(TransactItems=[taking, {"Put": put}])
     except client.exceptions.TransactionCanceledException as cancelled:
         codes = [reason.get("Code") for reason in cancelled.response["CancellationReasons"]]
-        if "ConditionalCheckFailed" in codes or "TransactionConflict" in codes:  # another is taking it at this moment
+        if "ConditionalCheckFailed" in codes:
             raise Spent from None
+        if "TransactionConflict" in codes:  # with who takes it too, or with an event that is being noted
+            raise Busy from None
         raise
 
 

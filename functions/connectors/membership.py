@@ -26,9 +26,9 @@ def deliver(event: consumer.Event, _now: datetime) -> str:
         is_newest = entitlements.note_subscription(identity, event.revision, event.detail)
         may_enter = event.detail["subscription"]["access"]
     elif kind == "order" and event.status is not None:
-        if event.type == "order.paid":
-            entitlements.note_sale(identity, event.revision, event.detail)
         is_newest = entitlements.note_order(identity, event.revision, event.status)
+        if event.type == "order.paid":  # at last: who sees that it was paid must see what has become of it
+            entitlements.note_sale(identity, event.revision, event.detail)
         may_enter = event.status in entitlements.PAID
     else:
         return "not_ours"

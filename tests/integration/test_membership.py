@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
@@ -305,6 +306,18 @@ def test_another_offer_is_another_level(members: Members, monkeypatch: pytest.Mo
     assert members.levels() == ()
 
 
+def test_attack_the_better_variant_s_level(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who bought a variant whose sku is gone from the catalogue does not get another variant's level; where all of the
+    product's are one, that."""
+    item = entitlements.catalogue.Item
+    better = item(COURSE, "gold", variant_id="v2", level="gold")
+    members.buy()
+    monkeypatch.setattr(entitlements, "CATALOGUE", {"gold": better, "plain": item(COURSE, "plain", level="course")})
+    assert members.levels() == ()
+    monkeypatch.setattr(entitlements, "CATALOGUE", {"gold": better})
+    assert members.levels() == ("gold",)
+
+
 def test_a_product_without_a_level_grants_nothing(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until the catalogue gives it one: then it counts for who has bought it before."""
     order_id = members.buy(sku="print", product_id="000000000000000000facade")
@@ -448,6 +461,38 @@ def test_attack_an_order_id_after_fifteen_minutes(members: Members) -> None:
     members.clock.passes(seconds=1)
     status, problem = members.exchange(second)
     assert (status, problem["code"]) == (403, "exchange_over")
+
+
+def test_whoever_sees_the_payment_is_let_in(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that asks all the time is told to wait until everything is noted, whatever crashes meanwhile, and never
+    that its purchase gives nothing."""
+    order_id, answers = orders.new_id(members.clock.now), []
+    for name in ("note_order", "note_sale"):
+
+        def note(*its: Any, _note: Any = getattr(entitlements, name)) -> Any:
+            noted = _note(*its)
+            answers.append(members.exchange(order_id)[0])
+            return noted
+
+        monkeypatch.setattr(entitlements, name, note)
+    members.event("order.paid", order_id, 1, "paid")
+    members.line.work()
+    assert answers == [409, 201]
+
+
+def test_an_event_at_that_moment_spends_nothing(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the order is being written by somebody else, the page asks again, and nobody is woken."""
+    order_id = members.buy()
+    reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
+    conflict = entitlements.client.exceptions.TransactionCanceledException(
+        {"Error": {"Code": "TransactionCanceledException"}, "CancellationReasons": reasons}, "TransactWriteItems"
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(entitlements.client, "transact_write_items", Mock(side_effect=conflict))
+        patch.setattr(access, "needs_attention", Mock(side_effect=AssertionError))
+        status, problem = members.exchange(order_id)
+    assert (status, problem["code"]) == (503, "access_unavailable")
+    assert members.exchange(order_id)[0] == 201
 
 
 def test_an_answer_that_was_lost_is_given_again(members: Members) -> None:
@@ -625,6 +670,18 @@ def test_attack_finding_out_who_is_a_member(members: Members, monkeypatch: pytes
     assert [mail["to"] for mail in members.mails()] == [EMAIL] * 3
 
 
+def test_a_table_that_leaves_items_over_tells_nothing(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a member's purchases are read at all: where that comes to nothing, the answer and its time are the same, and
+    a session can be shown again."""
+    session = members.exchange(members.buy())[1]["session"]
+    linked = members.by_link()["session"]
+    monkeypatch.setattr(entitlements, "read_many", Mock(side_effect=table.LeftOver))
+    before = members.clock.now
+    assert members.ask_for_link(EMAIL) == members.ask_for_link("stranger@example.com")
+    assert members.clock.now - before == timedelta(seconds=2 * access.LINK_SECONDS)
+    assert [members.renew(each)[0] for each in (session, linked)] == [503, 503]
+
+
 def test_attack_filling_a_member_s_mailbox(members: Members) -> None:
     """Three mails an hour, from however many addresses they are asked for."""
     members.buy()
@@ -738,6 +795,18 @@ def test_a_person_who_is_erased_is_no_member(members: Members) -> None:
     assert str(entitlements.member_id(EMAIL)) not in json.dumps(members.line.items(), default=str)
     nobody: Any = SimpleNamespace(outputs={}, client=stack.client)
     assert not Member(nobody, EMAIL).is_known()
+
+
+def test_a_purchase_that_another_settled_is_not_erased_with_who_paid_first(members: Members) -> None:
+    """What has become another member's stays theirs; and an order whose sale was never noted is no hindrance."""
+    order_id = members.buy()
+    members.event("order.paid", order_id, 2, "paid", customer_email="other@example.com")
+    members.line.work()
+    entitlements._add_order(str(entitlements.member_id(EMAIL)), orders.new_id(members.clock.now))
+    outputs = {"MembershipConnector": f"queue dead {deliveries.TABLE} function -"}
+    stack: Any = SimpleNamespace(outputs=outputs, client=lambda service: aws.client(service, None))
+    assert Member(stack, EMAIL).forget()
+    assert (members.levels(), members.levels("other@example.com")) == ((), ("course",))
 
 
 def test_a_check_says_whether_there_are_levels(members: Members, monkeypatch: pytest.MonkeyPatch) -> None:
