@@ -1,6 +1,7 @@
 """For members: a purchase or a mailbox is shown once for a session, a session for short-lived tokens.
 
-POST /access                an order id, soon after its payment, or a link's code: a session and its first token
+POST /access                an order id, soon after its payment, or a link's code: a session and its first token;
+                            or a session that is to be over
 GET /access                 a session: a new token, by what is known at this moment
 POST /access/link           an address: a link to it by mail, if it is a member's
 GET /.well-known/jwks.json  what a token is checked with
@@ -91,7 +92,9 @@ def _open(event: http.Event, now: datetime) -> http.Answer:
             return _open_order(event, order_id, now)
         case {"code": str(code), **others} if not others and _CODE.fullmatch(code):
             return _open_link(event, code, now)
-    raise _invalid("", "must be {orderId} as a checkout answered it, or {code} of a link")
+        case {"leave": str(session), **others} if not others and _SESSION.fullmatch(session):
+            return _leave(session)
+    raise _invalid("", "must be {orderId} as a checkout answered it, {code} of a link, or {leave} with a session")
 
 
 def _open_order(event: http.Event, order_id: str, now: datetime) -> http.Answer:
@@ -122,6 +125,12 @@ def _open_link(event: http.Event, code: str, now: datetime) -> http.Answer:
     except entitlements.Spent:
         raise _spent() from None
     return _opened(content, session, until)
+
+
+def _leave(session: str) -> http.Answer:
+    entitlements.end_session(session)
+    logger.info("access_left")
+    return http.answer(200, {"message": "This session is over."})
 
 
 def _spent() -> Refused:

@@ -78,6 +78,7 @@
       say(http === 202 ? "sent" : code ?? "other");
     });
     find("leave").addEventListener("click", () => {
+      if (kept.session) post("/access", { leave: kept.session }); // whoever else has it has nothing any more
       keep(null);
       turn();
     });

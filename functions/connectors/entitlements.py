@@ -271,6 +271,11 @@ def session_of(session: str, now: datetime) -> tuple[str, datetime] | None:
     return str(found["of"]), datetime.fromtimestamp(found["expires"], now.tzinfo)
 
 
+def end_session(session: str) -> None:
+    """Whoever else has it has nothing any more; the tokens that it gave end by themselves."""
+    client.delete_item(TableName=TABLE, Key=key(f"session#{_hash(session)}"))
+
+
 def _begin(taking: Any, session: str, of: str, until: datetime) -> None:
     item = {"pk": f"session#{_hash(session)}", "of": of, "expires": int(until.timestamp())}
     put: Any = {"TableName": TABLE, "Item": {name: value(content) for name, content in item.items()}}

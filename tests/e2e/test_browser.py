@@ -134,8 +134,12 @@ def test_a_member(sandbox: Sandbox, browser: Browser) -> None:
     page.reload()
     expect(room).to_be_visible()
     page.screenshot(path=ROOT / "artifacts" / "members.png", full_page=True)
-    page.get_by_role("button", name="Leave").click()
+    session = page.evaluate("JSON.parse(sessionStorage['pocketsflow-members']).session")
+    with page.expect_response(f"{sandbox.api}/access") as left:
+        page.get_by_role("button", name="Leave").click()
     expect(room).to_be_hidden()
+    bearer = {"Authorization": f"Bearer {session}"}
+    assert (left.value.status, page.request.get(f"{sandbox.api}/access", headers=bearer).status) == (200, 401)
     assert page.request.get(f"{sandbox.shop}/members/workshop.json").status == 401
     page.get_by_label("Your address").fill("member@browser.example")
     page.keyboard.press("Enter")

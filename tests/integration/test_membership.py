@@ -467,14 +467,17 @@ def test_whoever_sees_the_payment_is_let_in(members: Members, monkeypatch: pytes
     """A page that asks all the time is told to wait until everything is noted, whatever crashes meanwhile, and never
     that its purchase gives nothing."""
     order_id, answers = orders.new_id(members.clock.now), []
-    for name in ("note_order", "note_sale"):
 
-        def note(*its: Any, _note: Any = getattr(entitlements, name)) -> Any:
-            noted = _note(*its)
+    def then_exchange(note: Any) -> Any:
+        def noting(*its: Any) -> Any:
+            noted = note(*its)
             answers.append(members.exchange(order_id)[0])
             return noted
 
-        monkeypatch.setattr(entitlements, name, note)
+        return noting
+
+    for name in ("note_order", "note_sale"):
+        monkeypatch.setattr(entitlements, name, then_exchange(getattr(entitlements, name)))
     members.event("order.paid", order_id, 1, "paid")
     members.line.work()
     assert answers == [409, 201]
@@ -565,6 +568,18 @@ def test_a_session_ends(members: Members) -> None:
     assert members.renew(session)[0] == 200
     members.clock.passes(seconds=1)
     assert members.renew(session)[0] == 401
+
+
+def test_attack_a_session_that_was_taken(members: Members) -> None:
+    """Who leaves ends the session itself, not only the page's copy; others of the same member go on. Nobody is told
+    whether there was one."""
+    members.buy()
+    taken, other = members.by_link()["session"], members.by_link()["session"]
+    answers = [members.ask("POST /access", {"leave": each}) for each in (taken, taken, f"pfm_test_{'A' * 43}")]
+    assert answers == [(200, {"message": "This session is over."})] * 3
+    assert [members.renew(each)[0] for each in (taken, other)] == [401, 200]
+    for wrong in ("", f"session#{taken}", taken.replace("test", "prod"), [taken]):
+        assert members.ask("POST /access", {"leave": wrong})[0] == 400
 
 
 def test_attack_a_changed_token(members: Members) -> None:
