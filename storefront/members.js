@@ -5,8 +5,11 @@
   const STORE = "pocketsflow-members"; // of this tab: it ends with it
   let kept = {};
   try { kept = JSON.parse(sessionStorage[STORE] ?? "{}"); } catch {}
+  const claims = (token) => JSON.parse(atob(token.split(".")[1].replaceAll("-", "+").replaceAll("_", "/")));
   const keep = (answer) => {
-    kept = answer ? { ...kept, ...answer } : {};
+    const { iat, exp } = answer ? claims(answer.token) : {};
+    // By the clock of this machine, which need not be right.
+    kept = answer ? { ...kept, ...answer, until: Date.now() + 1e3 * (exp - iat) } : {};
     try { sessionStorage[STORE] = JSON.stringify(kept); } catch {}
   };
 
@@ -35,7 +38,7 @@
 
   // A token that is good for half a minute at least; null for who is not let in.
   P.memberToken = async () => {
-    if (Date.parse(kept.expiresAt) - Date.now() > 3e4) return kept.token;
+    if (kept.until - Date.now() > 3e4) return kept.token;
     if (!kept.session) return null;
     const { wait, http, ...answer } = await call("/access", { headers: { Authorization: `Bearer ${kept.session}` } });
     if (http === 200) keep(answer);

@@ -118,9 +118,11 @@ def test_cancelling(sandbox: Sandbox, page: Page) -> None:
 
 
 def test_a_member(sandbox: Sandbox, browser: Browser) -> None:
-    """Buys, is let in by the order id, and stays so for the tab; another day by a link that came by mail, once. The
-    site keeps what the page shows from everybody else, and nothing that lets anybody in stays in an address."""
+    """Buys, is let in by the order id, and stays so for the tab, with a clock that is a day behind; later by a link that came
+    by mail, once. The site keeps what the page shows from everybody else, and nothing that lets anybody in stays in an
+    address."""
     page = browser.new_context().new_page()
+    page.add_init_script("const now = Date.now; Date.now = () => now() - 864e5 + (window.passed ?? 0)")
     page.goto(sandbox.shop)
     page.wait_for_function("() => !!window.Pocketsflow")
     order = {"sku": "membership", "email": "member@browser.example", "successUrl": f"{sandbox.shop}/members.html"}
@@ -134,6 +136,8 @@ def test_a_member(sandbox: Sandbox, browser: Browser) -> None:
     page.reload()
     expect(room).to_be_visible()
     page.screenshot(path=ROOT / "artifacts" / "members.png", full_page=True)
+    tokens = [page.evaluate("(passed) => Pocketsflow.memberToken((window.passed = passed))", each) for each in (0, 6e5)]
+    assert len({*tokens}) == 2
     session = page.evaluate("JSON.parse(sessionStorage['pocketsflow-members']).session")
     with page.expect_response(f"{sandbox.api}/access") as left:
         page.get_by_role("button", name="Leave").click()
