@@ -194,7 +194,8 @@ def _link(event: http.Event, now: datetime) -> http.Answer:
     started = time.monotonic()
     _limit(event, now)
     try:
-        with aws.finishing_within(started + LINK_SECONDS - time.monotonic(), leaving=aws.FAREWELL_SECONDS):
+        seconds = started + LINK_SECONDS * aws.PATIENCE - time.monotonic()
+        with aws.finishing_within(seconds, leaving=aws.FAREWELL_SECONDS):
             _send_link(email, now)
     except (BotoCoreError, ClientError, table.LeftOver) as error:  # told to nobody who asks: it happens to members only
         needs_attention("link_not_sent", error=where(error))
