@@ -118,9 +118,9 @@ def test_cancelling(sandbox: Sandbox, page: Page) -> None:
 
 
 def test_a_member(sandbox: Sandbox, browser: Browser) -> None:
-    """Buys, is let in by the order id, and stays so for the tab, with a clock that is a day behind; later by a link that came
-    by mail, once. The site keeps what the page shows from everybody else, and nothing that lets anybody in stays in an
-    address."""
+    """Buys, is let in by the order id, and stays so for the tab, with a clock that is a day behind; later by a link
+    that came by mail, once.
+    The site keeps what the page shows from everybody else, and nothing that lets anybody in stays in an address."""
     page = browser.new_context().new_page()
     page.add_init_script("const now = Date.now; Date.now = () => now() - 864e5 + (window.passed ?? 0)")
     page.goto(sandbox.shop)
