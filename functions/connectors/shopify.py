@@ -132,7 +132,8 @@ def _set_state(order: Order, event: Event, now: datetime) -> None:
     tags = {tag for status, tag in TAGS.items() if status == event.status}
     if event.status in EARNED:
         tags.add(PAID)
-        if order.status not in shopify_admin.PAID:
+        # Once: what somebody puts into a paid order is owed, and not paid by this payment.
+        if PAID not in order.tags and order.status not in shopify_admin.PAID:
             if not order.can_be_marked:
                 raise Undelivered("refused")
             shopify_admin.mark_as_paid(order, now)

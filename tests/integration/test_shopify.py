@@ -332,6 +332,19 @@ def test_attack_an_order_edited_after_its_checkout(line: Line, platform: Platfor
     assert "shopify_mismatched" in told.text()
 
 
+def test_what_is_put_into_a_paid_order_is_not_paid(line: Line, platform: Platform):
+    """Marked as paid, then edited to cost more: a later event of the payment does not mark what is owed for that."""
+    tell(line, "paid")
+    line.work()
+    platform.orders[NUMBER].total += 11
+    tell(line, "partly", "disputed", "closed")
+    line.work(hours=1)
+    state = seen(platform)
+    assert (state["status"], state["received"]) == ("PARTIALLY_PAID", "49.00")
+    assert state["tags"] == ["pocketsflow-paid", "pocketsflow-partially-refunded"]
+    assert line.waiting == line.dead == []
+
+
 def test_attack_cents_for_dollars(line: Line, platform: Platform):
     """An order that cost 4900 and costs 49 by now is not paid by what might be 4900 cents, since that was its total."""
     tell(line, "paid", payment={"amount_before_tax": "4900"}, metadata={**METADATA, "shopify_total": "4900 usd"})
