@@ -242,6 +242,20 @@ def test_attack_a_name_that_swallows_the_time(shop: World, line: Line, platform:
     assert ask(shop, platform, urlencode(query)) == (401, "not_from_shopify")
 
 
+def test_attack_a_value_that_swallows_the_time(shop: World, line: Line, platform: Platform):
+    """The same by a value: who has `order=…shop=…timestamp=…uu=` signed could read it anew as a call of any time, with
+    all that Shopify has put behind it as the value of `uu`."""
+    old, later = f"{shop.clock.time():.0f}", f"{shop.clock.time() + 86_400:.0f}"
+    given = [("number", ASKED["number"]), ("order", f"{NUMBER}shop={SHOP}timestamp={later}uu=")]
+    own = [("path_prefix", PREFIX), ("shop", SHOP), ("timestamp", old)]
+    signature = stand_in.signature([*given, *own], CLIENT_SECRET)
+    rest = "".join(f"{name}={value}" for name, value in own)
+    anew = [("number", ASKED["number"]), ("order", NUMBER), ("shop", SHOP), ("timestamp", later), ("uu", rest)]
+    assert stand_in.signature(anew, CLIENT_SECRET) == signature, "the attack is none any more"
+    shop.clock.passes(days=1)
+    assert ask(shop, platform, urlencode([*anew, ("signature", signature)])) == (401, "not_from_shopify")
+
+
 ANOTHERS = [
     {"number": ""},
     {"number": "XPAV284CU"},
