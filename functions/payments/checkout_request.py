@@ -208,6 +208,9 @@ def _held(item: Item | None, given: Mapping[str, Any], errors: Errors) -> Item |
         errors.append(_error("total", rule))
         return None
     price, currency = Decimal(total["amount"]), total["currency"]
+    if price != round(price, orders.DECIMALS.get(currency, 2)):  # nobody can pay it
+        errors.append(_error("total", "must have no smaller unit than its currency"))
+        return None
     return item and replace(item, price=price, currency=currency, hold_on_difference=True)
 
 

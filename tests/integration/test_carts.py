@@ -100,10 +100,10 @@ def test_the_order_has_its_product_before_there_is_a_session(shop: World) -> Non
 
 def test_a_total_arrives_exactly(shop: World) -> None:
     """As the number that was sent, whatever a float would make of it."""
-    amounts = ["0.001", "0.10", "9999999999.999", "6000", "19.99"]
-    for amount in amounts:
-        assert ask(shop, name="Cart", total={"amount": amount, "currency": "usd"})[0] == 201
-    assert [product["price"] for product in made(shop)] == [Decimal(amount) for amount in amounts]
+    totals = {"0.10": "usd", "9999999999.99": "usd", "6000": "jpy", "19.990": "usd", "0.001": "kwd"}
+    for amount, currency in totals.items():
+        assert ask(shop, name="Cart", total={"amount": amount, "currency": currency})[0] == 201
+    assert [product["price"] for product in made(shop)] == [Decimal(amount) for amount in totals]
 
 
 def test_the_name_is_nowhere_in_the_ledger(shop: World) -> None:

@@ -455,6 +455,7 @@ def test_a_cart_is_a_name_and_a_total():
     [
         *({**TOTAL, "amount": amount} for amount in ("0", "0.00", "-1", "1e3", "60,00", "60\n", "", "NaN", 60, None)),
         *({**TOTAL, "currency": currency} for currency in ("USD", "us", "usdt", "usd\n", "", 7, None)),
+        *({"amount": amount, "currency": of} for amount, of in (("60.005", "usd"), ("60.5", "jpy"), ("0.0005", "kwd"))),
         *({}, {"amount": "60.00"}, {**TOTAL, "tax": "0"}, [], "60.00 usd", 60, {**TOTAL, "amount": CANARY}),
     ],
     ids=brief,

@@ -332,6 +332,8 @@ AMOUNTS = [
     "60.00",
     "6000",
     "0.001",
+    "0.010",
+    "0.10",
     "0",
     "0.00",
     "-1",
@@ -365,6 +367,7 @@ VALUES: dict[str, list[Any]] = {
     "total": [
         *({"amount": amount, "currency": "usd"} for amount in AMOUNTS),
         *({"amount": "60.00", "currency": currency} for currency in ("jpy", "USD", "us", "usdt", "usd\n", "ÜSD", None)),
+        *({"amount": amount, "currency": currency} for amount in AMOUNTS[:6] for currency in ("jpy", "kwd")),
         {"amount": "60.00"}, {"currency": "usd"}, {"amount": "60.00", "currency": "usd", "tax": "0"}, "60.00", 60,
     ],
     "name": ["Order A-1", "ü😀", "x" * 200, "x" * 201, "", "a\n", "a\x85"],
