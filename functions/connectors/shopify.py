@@ -10,15 +10,15 @@ it can be done again.
 import json
 import os
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
-from connectors import consumer, deliveries, shopify_admin
+from connectors import consumer, deliveries, money, shopify_admin
 from connectors.consumer import Event
+from connectors.money import Money
 from connectors.outgoing import Undelivered
 from connectors.shopify_admin import Order
-from payments import aws, orders
-from payments.catalogue import Item
+from payments import aws
 from payments.table import TABLE, client, key, plain, value
 from payments.telemetry import needs_attention, observed
 
@@ -39,6 +39,7 @@ more: that would ship it."""
 REFUNDING = ("order.partially_refunded", "order.refunded")
 MAX_NOTE = 5_000
 """Characters; Shopify takes no more."""
+_REFUND = "Pocketsflow refund"
 
 
 @observed
@@ -88,16 +89,13 @@ def _obstacle(order: Order, event: Event) -> str | None:
 
 def _fits(order: Order, event: Event) -> bool:
     """Whether what was paid before tax is what the order still costs, and what it cost when the checkout was opened."""
-    payment, outstanding = event.detail["payment"], order.outstanding
-    if payment["amount_before_tax"] is None or payment["currency"] != outstanding.currency:
-        return False
-    if event.detail["metadata"].get("shopify_total") != str(outstanding):
-        return False
-    if Decimal(payment["amount_before_tax"]) == outstanding.amount:
-        return True
-    # A webhook says no unit (docs/events.md): its number may be of cents, since the total is the one it was held to.
-    item = Item(payment["product_id"], price=outstanding.amount, currency=outstanding.currency, hold_on_difference=True)
-    return payment["unit"] is None and payment["kind"] == "payment" and orders.fits(item, payment)
+    total = _total(event)
+    return total == order.outstanding and money.is_paid(order.outstanding, event.detail["payment"])
+
+
+def _total(event: Event) -> Money | None:
+    """What the order cost when its checkout was opened."""
+    return money.read(event.detail["metadata"].get("shopify_total", ""))
 
 
 def _write_down(order: Order, event: Event, now: datetime) -> None:
@@ -125,7 +123,7 @@ def _payment_line(event: Event) -> str:
 
 
 def _refund_line(refund: dict[str, Any]) -> str:
-    return f"Pocketsflow refund {refund['id']}"
+    return f"{_REFUND} {refund['id']}"
 
 
 def _set_state(order: Order, event: Event, now: datetime) -> None:
@@ -144,30 +142,34 @@ def _set_state(order: Order, event: Event, now: datetime) -> None:
 
 
 def _book_refunds(number: str, event: Event, now: datetime) -> None:
-    """Each once, however late it is told: it is no state. The last one takes what the order has left; one that comes
-    while the order is not marked as paid, since it is disputed, waits until it is."""
-    told = _told(event)
-    if told is None and event.status not in EARNED:
+    """Each once, however late it is told: it is no state. The last one takes what is left of the payment, and none what
+    was paid by other ways; one that comes while the order is not marked as paid, since it is disputed, waits until it
+    is."""
+    told, total = _told(event), _total(event)
+    if total is None or (told is None and event.status not in EARNED):
         return
     for note, net in {**_waiting(number), **(told or {})}.items():
         order = shopify_admin.read_order(number, now)
-        payment = next((each for each in order.payments if each.is_manual), None) if order else None
-        if order is None or payment is None:
+        manual = [each for each in order.payments if each.is_manual] if order else []
+        if order is None or not manual or MARKED not in order.tags:
             _wait(number, told or {}, now)
             return
+        payment = max(manual, key=lambda each: each.amount == total.amount)
+        ours = sum((each.amount for each in order.refunds if each.note.startswith(_REFUND)), Decimal(0))
         booked = sum((each.amount for each in order.refunds if each.note == note), Decimal(0))
+        left = min(total.amount - ours, order.left)
         is_last = event.status == "refunded" and note in (told or {})
-        amount = order.left if is_last else min(net - booked, order.left)
+        amount = left if is_last else min(net - booked, left)
         if amount > 0:
             shopify_admin.refund(order, payment, amount, note, now)
 
 
 def _told(event: Event) -> dict[str, Decimal] | None:
     """The note of the refund that an event tells of, and what it takes off the order."""
-    refund = event.detail.get("refund")
-    if event.type not in REFUNDING or not refund or refund["id"] is None or refund["amount"] is None:
+    refund, total = event.detail.get("refund"), _total(event)
+    if event.type not in REFUNDING or not refund or refund["id"] is None or refund["amount"] is None or total is None:
         return None
-    return {_refund_line(refund): _net(event, refund)}
+    return {_refund_line(refund): money.net(total, event.detail["payment"], refund)}
 
 
 def _wait(number: str, refunds: dict[str, Decimal], now: datetime) -> None:
@@ -192,15 +194,3 @@ def _waiting(number: str) -> dict[str, Decimal]:
         net, _, note = each.partition(" ")
         found[note] = max(Decimal(net), found.get(note, Decimal(0)))
     return found
-
-
-def _net(event: Event, refund: dict[str, Any]) -> Decimal:
-    """What a refund takes off the order: Pocketsflow gives back tax as well, of which the order knows nothing."""
-    payment = event.detail["payment"]
-    gross, before_tax = Decimal(payment["amount"] or 0), Decimal(payment["amount_before_tax"] or 0)
-    if not gross or not before_tax:
-        return Decimal(0)
-    net = Decimal(refund["amount"]) * before_tax / gross
-    if refund["unit"] is None:  # cents, if those of the payment were
-        net *= Decimal(event.detail["metadata"]["shopify_total"].partition(" ")[0]) / before_tax
-    return net.quantize(Decimal(1).scaleb(-orders.DECIMALS.get(payment["currency"], 2)), ROUND_HALF_UP)

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from connectors import outgoing
+from connectors.money import Money
 from connectors.outgoing import Undelivered
 from payments import fields, secrets, strictjson
 
@@ -48,7 +49,7 @@ _ORDER = f"""query order($id: ID!) {{
     totalOutstandingSet {_MONEY} totalReceivedSet {_MONEY} totalRefundedSet {_MONEY}
     currentSubtotalLineItemsQuantity
     lineItems(first: 50) {{ nodes {{ sku currentQuantity }} }}
-    transactions(first: 20) {{ id kind status gateway manualPaymentGateway }}
+    transactions(first: 20) {{ id kind status gateway manualPaymentGateway amountSet {_MONEY} }}
     refunds(first: 50) {{ note totalRefundedSet {_MONEY} }}
   }}
 }}"""
@@ -74,22 +75,12 @@ _granted: tuple[str, datetime] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Money:
-    """In the currency that the buyer saw, in lower case."""
-
-    amount: Decimal
-    currency: str
-
-    def __str__(self) -> str:
-        return f"{self.amount:f} {self.currency}"
-
-
-@dataclass(frozen=True, slots=True)
 class Payment:
     """A transaction by which money came in."""
 
     id: str
     gateway: str
+    amount: Decimal
     is_manual: bool
     """Booked by somebody, as by this connector: to refund it moves no money."""
 
@@ -292,7 +283,12 @@ def _order(found: dict[str, Any]) -> Order:
         tags=frozenset(found["tags"]),
         note=found["note"] or "",
         payments=tuple(
-            Payment(each["id"], each["gateway"], is_manual=each["manualPaymentGateway"] is True)
+            Payment(
+                each["id"],
+                each["gateway"],
+                _money(each["amountSet"]).amount,
+                is_manual=each["manualPaymentGateway"] is True,
+            )
             for each in found["transactions"]
             if each["kind"] in ("SALE", "CAPTURE") and each["status"] == "SUCCESS"
         ),
@@ -302,5 +298,5 @@ def _order(found: dict[str, Any]) -> Order:
 
 
 def _money(bag: dict[str, Any]) -> Money:
-    money = bag["presentmentMoney"]
-    return Money(Decimal(money["amount"]).normalize(), str(money["currencyCode"]).lower())
+    shown = bag["presentmentMoney"]
+    return Money(Decimal(shown["amount"]).normalize(), str(shown["currencyCode"]).lower())

@@ -1,8 +1,9 @@
 """Orders of a WooCommerce shop, by its REST API (wc/v3): paid, given back, disputed, as the ledger has it.
 
-Which order an event is about says what the shop's own plugin sent along by its key (integrations/woocommerce/): the
-trusted metadata `woocommerce_order`, and nothing else. An order is looked at before anything is done to it: WooCommerce
-knows no idempotency keys, so what is there already is told by the payment's id, a refund's reason, a mark in a note.
+Which order an event is about, and what that cost when its checkout was opened, says what the shop's own plugin sent
+along by its key (integrations/woocommerce/): the trusted metadata `woocommerce_order` and `woocommerce_total`, and
+nothing else. An order is looked at before anything is done to it: WooCommerce knows no idempotency keys, so what is
+there already is told by the payment's id, a refund's reason, a mark in a note.
 
     hold#<number>   status   what the order was before a dispute put it on hold; in the connector's table
 """
@@ -13,11 +14,12 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
-from connectors import consumer, credentials, deliveries, outgoing
+from connectors import consumer, credentials, deliveries, money, outgoing
 from connectors.consumer import Event
+from connectors.money import Money
 from connectors.outgoing import Undelivered
 from payments import aws, strictjson
 from payments.table import TABLE, client, key, plain, value
@@ -68,7 +70,7 @@ def deliver(event: Event, now: datetime) -> str:
     if not is_current and refund is None:
         return "older"
     order = _order("GET", number, now)
-    if problem := _misfit(order, event.detail["payment"]):
+    if problem := _misfit(order, event):
         needs_attention(f"woocommerce_{problem}", event_id=event.id)
         return problem
     changed = is_current and _settle(number, order, event, now)
@@ -88,18 +90,22 @@ def check(_kind: str, now: datetime) -> Mapping[str, Any]:
     return {"outcome": "ok"}
 
 
-def _misfit(order: Mapping[str, Any], payment: Mapping[str, Any]) -> str | None:
+def _misfit(order: Mapping[str, Any], event: Event) -> str | None:
     """Why the order is left as it is, for a person to look; None where the payment is its own."""
+    payment, total = event.detail["payment"], _total(event)
     if order["transaction_id"] == payment["id"]:
         return None
     if order["transaction_id"] or order["date_paid"]:
         return "paid_otherwise"
-    total, paid = Decimal(order["total"]), payment["amount_before_tax"]
-    # Dollars by the documentation, perhaps cents, where the unit is not said: payments/orders.py reads it the same way.
-    readings = {total} if payment["unit"] == "major" else {total, total * 100}
-    if paid is None or Decimal(paid) not in readings or payment["currency"] != order["currency"].lower():
+    costs = Money(Decimal(order["total"]), order["currency"].lower())
+    if total != costs or not money.is_paid(costs, payment):
         return "mismatched"
     return None if order["status"] in _UNPAID else "not_payable"
+
+
+def _total(event: Event) -> Money | None:
+    """What the order cost when its checkout was opened."""
+    return money.read(event.detail["metadata"].get("woocommerce_total", ""))
 
 
 def _settle(number: str, order: dict[str, Any], event: Event, now: datetime) -> bool:
@@ -135,29 +141,21 @@ def _settle(number: str, order: dict[str, Any], event: Event, now: datetime) -> 
 def _book(number: str, order: Mapping[str, Any], event: Event, now: datetime) -> bool:
     """A refund in the shop's books, without a call of any gateway; False when it is there. One may be told again with a
     larger amount: the difference is booked."""
-    refund, total = event.detail["refund"], Decimal(order["total"])
-    left = total + sum(Decimal(each["total"]) for each in order["refunds"])  # which are negative
+    refund, total = event.detail["refund"], _total(event)
+    left = Decimal(order["total"]) + sum(Decimal(each["total"]) for each in order["refunds"])  # which are negative
     reason = f"Pocketsflow refund {refund['id'] or ''}".strip()
     if event.status == "refunded":
         amount = left
+    elif total is None:
+        return False
     else:
         booked = -sum(Decimal(each["total"]) for each in order["refunds"] if each["reason"] == reason)
-        amount = min(left, _net(event.detail["payment"], refund, total) - booked)
+        amount = min(left, money.net(total, event.detail["payment"], refund) - booked)
     if amount <= 0:
         return False
     books = {"amount": str(amount), "reason": reason, "api_refund": False, "api_restock": False}
     _ask("POST", f"/orders/{number}/refunds", now, books)
     return True
-
-
-def _net(payment: Mapping[str, Any], refund: Mapping[str, Any], total: Decimal) -> Decimal:
-    """What a refund takes off the shop's total: Pocketsflow gives back tax as well, of which the shop knows nothing."""
-    if refund["amount"] is None or not payment["amount"] or not Decimal(payment["amount"]):
-        return Decimal(0)
-    net = Decimal(refund["amount"]) * Decimal(payment["amount_before_tax"] or 0) / Decimal(payment["amount"])
-    if refund["unit"] != "major" and Decimal(payment["amount_before_tax"] or 0) == total * 100:
-        net /= 100
-    return net.quantize(total, ROUND_HALF_UP)
 
 
 def _note(number: str, event: Event, text: str, now: datetime) -> str:

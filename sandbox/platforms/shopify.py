@@ -69,7 +69,10 @@ _SCHEMA: dict[str, dict[str, str]] = {
     "MoneyV2": {"amount": "", "currencyCode": ""},
     "LineItemConnection": {"nodes": "LineItem"},
     "LineItem": {"sku": "", "currentQuantity": ""},
-    "OrderTransaction": dict.fromkeys(("id", "kind", "status", "gateway", "manualPaymentGateway"), ""),
+    "OrderTransaction": {
+        **dict.fromkeys(("id", "kind", "status", "gateway", "manualPaymentGateway"), ""),
+        "amountSet": "MoneyBag",
+    },
     "Refund": {"note": "", "totalRefundedSet": "MoneyBag"},
 }
 """By type, each field's own type; "" for a scalar."""
@@ -99,6 +102,8 @@ class Order:
     is_cancelled: bool = False
     payments: list[dict[str, Any]] = field(default_factory=list)
     refunds: list[tuple[str, Decimal]] = field(default_factory=list)
+    refunded_of: list[str] = field(default_factory=list)
+    """The payment's id of each."""
 
     @property
     def received(self) -> Decimal:
@@ -122,8 +127,9 @@ class Order:
     def can_be_marked(self) -> bool:
         return not self.is_cancelled and self.received < self.total
 
-    def pay(self, gateway: str) -> None:
-        amount = self.total - self.received
+    def pay(self, gateway: str, amount: Decimal | None = None) -> None:
+        """What is owed, or a part of it."""
+        amount = self.total - self.received if amount is None else amount
         self.payments.append({"amount": amount, "gateway": gateway, "manualPaymentGateway": gateway == "manual"})
 
     def as_node(self) -> dict[str, Any]:
@@ -146,7 +152,13 @@ class Order:
                 "nodes": [{"sku": sku, "currentQuantity": self.skus.count(sku)} for sku in dict.fromkeys(self.skus)]
             },
             "transactions": [
-                {"id": f"{self.number}{number}", "kind": "SALE", "status": "SUCCESS", **payment}
+                {
+                    "id": f"{self.number}{number}",
+                    "kind": "SALE",
+                    "status": "SUCCESS",
+                    **payment,
+                    "amountSet": self._bag(payment["amount"]),
+                }
                 for number, payment in enumerate(self.payments)
             ],
             "refunds": [{"note": note, "totalRefundedSet": self._bag(amount)} for note, amount in self.refunds],
@@ -364,6 +376,7 @@ class Platform:
             if transaction["parentId"] not in [each["id"] for each in order.as_node()["transactions"]]:
                 return _wrong("Transactions parent is invalid")
             order.refunds.append((content["note"], amount))
+            order.refunded_of.append(transaction["parentId"])
             self._refunds[given["@idempotent"]] = {"order": order.as_node(), "userErrors": []}
         return self._refunds[given["@idempotent"]]
 

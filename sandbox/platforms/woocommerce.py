@@ -294,7 +294,10 @@ class Platform:
         body = {
             "name": f"Sandbox: order {order.number}",
             "total": {"amount": str(order.total), "currency": order.currency.lower()},
-            "metadata": {"woocommerce_order": str(order.number)},
+            "metadata": {
+                "woocommerce_order": str(order.number),
+                "woocommerce_total": f"{order.total} {order.currency.lower()}",
+            },
             "successUrl": f"{self.url}/checkout/order-received/{order.number}?key={order.key}",
             "cancelUrl": f"{self.url}/checkout/order-pay/{order.number}?key={order.key}",
             "customerEmail": order.email,

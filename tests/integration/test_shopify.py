@@ -470,6 +470,23 @@ def test_refund_while_it_is_disputed(line: Line, platform: Platform, monkeypatch
     assert line.waiting == line.dead == []
 
 
+@pytest.mark.parametrize("gateway", ["shopify_payments", "manual"])
+def test_what_was_paid_by_other_ways_stays(
+    line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch, gateway: str
+):
+    """A deposit was paid before, by card or in cash, and the rest at Pocketsflow: all that goes back is that rest, and
+    to its own transaction."""
+    monkeypatch.setattr(shopify, "REFUNDS", "refund")
+    order = platform.order(total=Decimal("100.00"))
+    order.pay(gateway, Decimal("51.00"))
+    tell(line, "paid", "partly", "refunded")
+    line.work(hours=1)
+    assert seen(platform)["received"] == "100.00"
+    assert [str(amount) for _, amount in order.refunds] == ["9.09", "39.91"]
+    assert {*order.refunded_of} == {f"{NUMBER}1"}
+    assert line.waiting == line.dead == []
+
+
 def test_refund_by_its_flag_alone(line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch):
     """No refund is listed yet: the order is tagged, and its money booked when the refund is told."""
     monkeypatch.setattr(shopify, "REFUNDS", "refund")

@@ -92,6 +92,10 @@ def opened(platform: Platform, **fields: Any) -> Order:
     return platform.open(Decimal("60.00"), **fields)
 
 
+def metadata(number: str, total: str = "60.00 usd") -> dict[str, str]:
+    return {"woocommerce_order": number, "woocommerce_total": total}
+
+
 def detail(order: Order | str, event: Told_, revision: int = 1, **more: Any) -> dict[str, Any]:
     """Of an event of the ledger's order that is this one."""
     number = order if isinstance(order, str) else str(order.number)
@@ -101,7 +105,7 @@ def detail(order: Order | str, event: Told_, revision: int = 1, **more: Any) -> 
         "subject": f"order#ord_test_{number}",
         "revision": revision,
         "status": status,
-        "metadata": {"woocommerce_order": number},
+        "metadata": metadata(number),
         "payment": PAYMENT,
         **({"refund": refund} if refund is not None else {}),
         **more,
@@ -335,15 +339,38 @@ def test_amounts_of_refunds(
     assert [each["amount"] for each in order.refunds] == ([booked] if booked else [])
 
 
-def test_a_currency_without_decimals(line: Line, platform: Platform) -> None:
-    """Yen are booked whole."""
-    order = platform.open(Decimal(6000), currency="JPY")
-    payment = {**PAYMENT, "amount_before_tax": "6000", "amount": "6600", "currency": "jpy"}
-    tell(line, order, PAID, 1, payment=payment)
-    refund = {**PART, "amount": "1000"}
-    tell(line, order, ("order.partially_refunded", "partially_refunded", refund), 2, payment=payment)
+@pytest.mark.parametrize(
+    ("total", "paid", "booked"),
+    [
+        ("6000 jpy", "6000", "909"),
+        ("6.000 kwd", "6.000", "0.909"),
+        ("6.000 kwd", "6000", "0.909"),
+    ],
+    ids=["yen", "dinars", "thousandths of them"],
+)
+def test_a_currency_without_decimals_or_with_three(
+    line: Line, platform: Platform, total: str, paid: str, booked: str
+) -> None:
+    """Yen are booked whole, and a dinar has a thousand of what a webhook may have counted."""
+    amount, currency = total.split()
+    order = platform.open(Decimal(amount), currency=currency.upper())
+    more: Any = {"metadata": metadata(str(order.number), total)}
+    gross = Decimal(paid) * Decimal("1.1")
+    more["payment"] = {**PAYMENT, "amount_before_tax": paid, "amount": str(gross), "currency": currency}
+    refund = {**PART, "amount": str(gross / Decimal("6.6")), "unit": None}
+    tell(line, order, PAID, 1, **more)
+    tell(line, order, ("order.partially_refunded", "partially_refunded", refund), 2, **more)
     line.work()
-    assert (order.status, [each["amount"] for each in order.refunds]) == ("processing", ["909"])
+    assert (order.status, [each["amount"] for each in order.refunds]) == ("processing", [booked])
+
+
+def test_attack_a_hundredfold_of_yen_pays_no_order(line: Line, platform: Platform) -> None:
+    """They have no cents that it could be."""
+    order = platform.open(Decimal(6000), currency="JPY")
+    payment = {**PAYMENT, "amount_before_tax": "600000", "currency": "jpy"}
+    tell(line, order, PAID, payment=payment, metadata=metadata(str(order.number), "6000 jpy"))
+    line.work()
+    assert untouched(order)
 
 
 def test_noted_once_and_no_more(line: Line, platform: Platform) -> None:
@@ -390,16 +417,29 @@ def test_attack_order_edited_after_checkout(line: Line, platform: Platform) -> N
     assert untouched(order)
 
 
-def test_an_order_edited_when_it_is_paid_is_followed_on(line: Line, platform: Platform) -> None:
-    """The payment is its own by then: a dispute or a refund is not lost for a later change of the total."""
+@pytest.mark.parametrize("cents", [False, True])
+def test_an_order_edited_when_it_is_paid_is_followed_on(line: Line, platform: Platform, cents: bool) -> None:
+    """The payment is its own by then: a dispute or a refund is not lost for a later change of the total, nor
+    any larger."""
     order = opened(platform)
-    tell(line, order, PAID, 1)
+    payment = {**PAYMENT, "amount": "6499", "amount_before_tax": "6000"} if cents else PAYMENT
+    part = {**PART, "amount": "1000", "unit": None} if cents else PART
+    tell(line, order, PAID, 1, payment=payment)
     line.work()
     order.total += 40
-    tell(line, order, ("order.partially_refunded", "partially_refunded", PART), 2)
-    tell(line, order, ("order.disputed", "disputed", None), 3)
+    tell(line, order, ("order.partially_refunded", "partially_refunded", part), 2, payment=payment)
+    tell(line, order, ("order.disputed", "disputed", None), 3, payment=payment)
     line.work()
     assert (order.status, [each["amount"] for each in order.refunds]) == ("on-hold", [PART_OF_TOTAL])
+
+
+def test_attack_an_order_that_became_a_hundredfold(line: Line, platform: Platform) -> None:
+    """What was paid as the cents of 60.00 is not taken for the 6000.00 that the order costs by now."""
+    order = opened(platform)
+    order.total *= 100
+    tell(line, order, PAID, payment={**PAYMENT, "amount_before_tax": "6000"})
+    line.work()
+    assert untouched(order)
 
 
 def test_attack_transaction_of_somebody_else(line: Line, platform: Platform, told: Told) -> None:
@@ -427,7 +467,7 @@ def test_what_waits_for_no_payment_is_a_person_s(line: Line, platform: Platform,
 def test_attack_a_browser_names_another_s_order(line: Line, platform: Platform) -> None:
     """What a browser sent along, the plugin's very metadata and the right amount, asks the shop nothing."""
     order = opened(platform)
-    tell(line, order, PAID, metadata={}, untrusted_metadata={"woocommerce_order": str(order.number)})
+    tell(line, order, PAID, metadata={}, untrusted_metadata=metadata(str(order.number)))
     line.work()
     assert (line.requests, untouched(order)) == ([], True)
     assert list(line.outcomes().values()) == ["not_ours"]

@@ -143,7 +143,7 @@ def test_attack_a_browser_pays_for_another_s_order(connect: Callable[..., Line],
     platform = Platform("https://woocommerce.example")
     line = connect(woocommerce, platform, shop.clock)
     order = platform.open(Decimal("49.00"))
-    ours, session = shop.checkout(metadata={"woocommerce_order": str(order.number)})
+    ours, session = shop.checkout(metadata=platform.wanted(order)["metadata"])
     shop.pay(session)
     assert shop.deliver() == ["settled"]
     shop.flow()

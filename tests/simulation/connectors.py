@@ -92,6 +92,7 @@ class Order:
             "shopify_order": self.shopify,
             "shopify_total": "49 usd",
             "woocommerce_order": str(self.woocommerce),
+            "woocommerce_total": "49.00 usd",
         }
         return {"reference": self.reference, "customerEmail": self.email, "metadata": metadata}
 

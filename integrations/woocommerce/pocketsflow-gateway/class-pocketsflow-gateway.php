@@ -159,12 +159,17 @@ class Pocketsflow_Gateway extends WC_Payment_Gateway {
 			$name = sprintf( __( '%1$s: order %2$s', 'pocketsflow-gateway' ), wp_specialchars_decode( get_bloginfo( 'name' ), ENT_QUOTES ), $order->get_order_number() );
 			$body = array( 'name' => mb_substr( trim( (string) preg_replace( '/[[:cntrl:]]+/u', ' ', $name ) ), 0, 200 ) );
 		}
-		$body += array(
+		$amount   = wc_format_decimal( $order->get_total(), wc_get_price_decimals() );
+		$currency = strtolower( $order->get_currency() );
+		$body    += array(
 			'total'      => array(
-				'amount'   => wc_format_decimal( $order->get_total(), wc_get_price_decimals() ),
-				'currency' => strtolower( $order->get_currency() ),
+				'amount'   => $amount,
+				'currency' => $currency,
 			),
-			'metadata'   => array( 'woocommerce_order' => (string) $order->get_id() ),
+			'metadata'   => array(
+				'woocommerce_order' => (string) $order->get_id(),
+				'woocommerce_total' => "$amount $currency",
+			),
 			'successUrl' => $this->get_return_url( $order ),
 			// Not the address that cancels the order: the buyer may still pay in another tab.
 			'cancelUrl'  => $order->get_checkout_payment_url(),

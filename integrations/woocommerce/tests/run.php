@@ -71,7 +71,7 @@ $tests = array(
 		$body = sent();
 		must( 'Sandbox: order 101' === $body['name'] && ! isset( $body['sku'] ), 'the name' );
 		must( array( 'amount' => '53.90', 'currency' => 'usd' ) === $body['total'], 'the total' );
-		must( array( 'woocommerce_order' => '101' ) === $body['metadata'], 'the order' );
+		must( array( 'woocommerce_order' => '101', 'woocommerce_total' => '53.90 usd' ) === $body['metadata'], 'the order' );
 		must( 1 === preg_match( '/\Awc-101-[0-9a-f]{12}\z/', $body['reference'] ), 'the reference' );
 		must( 'pending' === $order->status && array( '_pocketsflow_order' => 'ord_test_1' ) === $order->meta, 'the order is pending' );
 	},
@@ -89,6 +89,7 @@ $tests = array(
 		Shop::$decimals = 0;
 		pay( order( array( 'total' => '6000', 'currency' => 'JPY' ) ) );
 		must( array( 'amount' => '6000', 'currency' => 'jpy' ) === sent()['total'], 'yen' );
+		must( '6000 jpy' === sent()['metadata']['woocommerce_total'], 'yen' );
 	},
 	'an address that is none is left out' => function () {
 		pay( order( array( 'email' => '' ) ) );
