@@ -69,7 +69,7 @@ def _order(number: str, confirmation_number: str, now: datetime) -> Order:
     known = order.confirmation_number if order else ""
     if order is None or not known or not hmac.compare_digest(known.encode(), confirmation_number.encode()):
         raise opening.Refused("shopify_order_not_found", 404, "There is no such order.")
-    if order.status in shopify_admin.PAID:
+    if order.status in shopify_admin.PAID or shopify_admin.MARKED in order.tags:
         raise _paid()
     if order.is_cancelled or not order.can_be_marked or order.outstanding.amount <= 0:
         raise opening.Refused("shopify_order_not_payable", 409, "This order cannot be paid any more.")

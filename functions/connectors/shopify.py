@@ -17,7 +17,7 @@ from connectors import consumer, deliveries, money, shopify_admin
 from connectors.consumer import Event
 from connectors.money import Money
 from connectors.outgoing import Undelivered
-from connectors.shopify_admin import Order
+from connectors.shopify_admin import MARKED, Order
 from payments import aws
 from payments.table import TABLE, client, key, plain, value
 from payments.telemetry import needs_attention, observed
@@ -25,8 +25,6 @@ from payments.telemetry import needs_attention, observed
 SHOP: str = json.loads(os.environ["SETTINGS"])["shopify_shop"]
 REFUNDS: str = json.loads(os.environ["SETTINGS"])["shopify_refunds"]
 
-PAID = "pocketsflow-paid"
-"""The tag of an order that was marked as paid here."""
 TAGS = {
     "partially_refunded": "pocketsflow-partially-refunded",
     "refunded": "pocketsflow-refunded",
@@ -39,7 +37,7 @@ more: that would ship it."""
 REFUNDING = ("order.partially_refunded", "order.refunded")
 MAX_NOTE = 5_000
 """Characters; Shopify takes no more."""
-_REFUND = "Pocketsflow refund"
+_PAYMENT, _REFUND = "Pocketsflow payment", "Pocketsflow refund"
 
 
 @observed
@@ -77,11 +75,12 @@ def check(_kind: str, now: datetime) -> dict[str, Any]:
 
 def _obstacle(order: Order, event: Event) -> str | None:
     """Why the order is left as it is: money and orders disagree. None for one that is marked as paid, or to be."""
-    if PAID in order.tags:
-        return None
+    payments = [line for line in order.note.splitlines() if line.startswith(_PAYMENT)]
+    is_ours = _payment_line(event) in payments
+    if MARKED in order.tags:  # a note that somebody has emptied tells of no other payment
+        return None if is_ours or not payments else "already_paid"
     if order.status in shopify_admin.PAID:
-        is_ours = _payment_line(event) in order.note.splitlines() and any(each.is_manual for each in order.payments)
-        return None if is_ours else "already_paid"
+        return None if is_ours and any(each.is_manual for each in order.payments) else "already_paid"
     if order.is_cancelled:
         return "cancelled"
     return None if _fits(order, event) else "mismatched"
@@ -114,12 +113,12 @@ def _lines(event: Event) -> list[str]:
         lines.append(f"{_refund_line(refund)}: {refund['amount']} {payment['currency']}")
     if event.type in ("order.disputed", "order.dispute_closed"):
         became = "is disputed" if event.type == "order.disputed" else "is no longer disputed"
-        lines.append(f"Pocketsflow payment {payment['id']} {became} ({event.occurred_at})")
+        lines.append(f"{_PAYMENT} {payment['id']} {became} ({event.occurred_at})")
     return lines
 
 
 def _payment_line(event: Event) -> str:
-    return f"Pocketsflow payment {event.detail['payment']['id']} for {event.order_id}"
+    return f"{_PAYMENT} {event.detail['payment']['id']} for {event.order_id}"
 
 
 def _refund_line(refund: dict[str, Any]) -> str:
@@ -129,9 +128,9 @@ def _refund_line(refund: dict[str, Any]) -> str:
 def _set_state(order: Order, event: Event, now: datetime) -> None:
     tags = {tag for status, tag in TAGS.items() if status == event.status}
     if event.status in EARNED:
-        tags.add(PAID)
-        # Once: what somebody puts into a paid order is owed, and not paid by this payment.
-        if PAID not in order.tags and order.status not in shopify_admin.PAID:
+        tags.add(MARKED)
+        # Once: what somebody puts into it afterwards is owed, and not paid by this payment.
+        if MARKED not in order.tags and order.status not in shopify_admin.PAID:
             if not order.can_be_marked:
                 raise Undelivered("refused")
             shopify_admin.mark_as_paid(order, now)

@@ -30,6 +30,8 @@ SECONDS = 3.5
 ORDER_ID = re.compile(r"[1-9][0-9]{0,19}")
 PAID = {"PAID", "PARTIALLY_REFUNDED", "REFUNDED"}
 """Financial statuses of an order whose money has all come in, whatever became of it."""
+MARKED = "pocketsflow-paid"
+"""The tag of an order that was marked as paid here: once, whatever is put into it afterwards."""
 
 _CLIENT_ID = re.compile(r"[0-9a-f]{32}")
 _EARLIER = timedelta(minutes=10)

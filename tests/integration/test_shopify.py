@@ -172,7 +172,7 @@ def _check(order: stand_in.Order, sequence: Sequence[str], refunds: str) -> None
         if list(STORY).index(name) == max(map(list(STORY).index, sequence[: number + 1]))
     ]  # fmt: skip
     earned = [name for name in reached if STORY[name]["status"] in shopify.EARNED]
-    assert order.tags == {*TAGS[STORY[newest]["status"]], *([shopify.PAID] if earned else [])}, sequence
+    assert order.tags == {*TAGS[STORY[newest]["status"]], *([shopify_admin.MARKED] if earned else [])}, sequence
     assert order.received == (49 if earned else 0), sequence
     lines = order.note.splitlines()
     assert len(lines) == len({*lines}) == len(sequence), sequence
@@ -371,6 +371,26 @@ def test_paid_by_somebody_else(line: Line, platform: Platform, told: Told, gatew
     assert {*line.outcomes().values()} == {"already_paid"}
 
 
+def test_paid_by_two_checkouts(line: Line, platform: Platform, told: Told, monkeypatch: pytest.MonkeyPatch):
+    """Edited, and paid over its new total; then the older checkout, which was still open, is paid as well: that is owed
+    back, a person is told, and neither the order nor its books follow that payment."""
+    monkeypatch.setattr(shopify, "REFUNDS", "refund")
+    tell(line, "paid")
+    line.work()
+    before = platform.state()
+    older = {"order_id": ORDER_ID.replace("4", "5"), "subject": "order#2", "payment": {"id": "sale2"}}
+    metadata = {**METADATA, "shopify_total": "40 usd"}
+    for name in ("paid", "partly", "refunded"):
+        tell(line, name, **older, id=f"older {name}", metadata=metadata)
+        line.work()
+    assert platform.state() == before
+    assert told.text().count("shopify_already_paid") == 2  # of what counts as paid
+    platform.orders[NUMBER].note = ""  # by somebody of the shop
+    tell(line, "refunded")
+    line.work()
+    assert seen(platform)["status"] == "REFUNDED"
+
+
 def test_cancelled(line: Line, platform: Platform, told: Told):
     """Paid for an order that the merchant has cancelled: a person is told; one cancelled later is tagged on."""
     platform.orders[NUMBER].is_cancelled = True
@@ -378,7 +398,7 @@ def test_cancelled(line: Line, platform: Platform, told: Told):
     line.work()
     assert seen(platform)["tags"] == []
     assert "shopify_cancelled" in told.text()
-    platform.orders[NUMBER].tags = {shopify.PAID}
+    platform.orders[NUMBER].tags = {shopify_admin.MARKED}
     tell(line, "refunded")
     line.work()
     assert "pocketsflow-refunded" in seen(platform)["tags"]

@@ -144,6 +144,14 @@ def test_a_sku_has_no_case(shop: World, line: Line, platform: Platform):
     session_of(shop, ask(shop, platform))
 
 
+def test_what_is_put_into_a_paid_order_is_not_sold(shop: World, line: Line, platform: Platform):
+    """It was marked as paid here: nobody would mark the rest, too."""
+    order = platform.orders[NUMBER]
+    order.pay("manual")
+    order.tags, order.total = {shopify_admin.MARKED}, Decimal("60.00")
+    assert ask(shop, platform) == (409, "shopify_order_paid")
+
+
 def test_an_order_that_cannot_be_paid(shop: World, line: Line, platform: Platform):
     """Cancelled, or nothing is owed: no checkout is opened."""
     for changes in ({"is_cancelled": True}, {"total": Decimal(0)}):
