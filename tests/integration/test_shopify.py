@@ -472,8 +472,9 @@ def test_yen_have_no_cents(line: Line, platform: Platform, monkeypatch: pytest.M
 @pytest.mark.parametrize("late", [False, True])
 def test_refund_while_it_is_disputed(line: Line, platform: Platform, monkeypatch: pytest.MonkeyPatch, late: bool):
     """A part goes back before the order is marked as paid, which a dispute keeps it from: it is booked once the dispute
-    is over and the order is marked, and only then."""
+    is over and the order is marked, and only then; not on what was paid in cash before."""
     monkeypatch.setattr(shopify, "REFUNDS", "refund")
+    platform.order(total=Decimal("60.00")).pay("manual", Decimal("11.00"))
     tell(line, "disputed", revision=2)
     line.work()
     if late:
@@ -481,12 +482,12 @@ def test_refund_while_it_is_disputed(line: Line, platform: Platform, monkeypatch
         line.work()
     tell(line, "partly", revision=3, status="disputed")
     line.work()
-    assert (seen(platform)["status"], seen(platform)["refunded"]) == ("PENDING", "0")
+    assert (seen(platform)["status"], seen(platform)["refunded"]) == ("PARTIALLY_PAID", "0")
     tell(line, "closed", revision=4, status="partially_refunded")
     line.work()
     line.repeat()
     line.work(hours=1)
-    assert (seen(platform)["received"], seen(platform)["refunded"]) == ("49.00", "9.09")
+    assert (seen(platform)["received"], seen(platform)["refunded"]) == ("60.00", "9.09")
     assert line.waiting == line.dead == []
 
 
