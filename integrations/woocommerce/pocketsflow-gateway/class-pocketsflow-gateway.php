@@ -103,7 +103,14 @@ class Pocketsflow_Gateway extends WC_Payment_Gateway {
 		if ( ! preg_match( '/\A[A-Z]{3}\z/', get_woocommerce_currency() ) || wc_get_price_decimals() > 3 ) {
 			return false;
 		}
-		if ( 'sku' !== $this->get_option( 'sells' ) || ! WC()->cart || is_wc_endpoint_url( 'order-pay' ) ) {
+		if ( 'sku' !== $this->get_option( 'sells' ) ) {
+			return true;
+		}
+		if ( is_wc_endpoint_url( 'order-pay' ) ) {
+			$order = wc_get_order( absint( get_query_var( 'order-pay' ) ) );
+			return $order && null !== $this->sku_of( $order );
+		}
+		if ( ! WC()->cart ) {
 			return true;
 		}
 		$lines = array();
@@ -145,11 +152,7 @@ class Pocketsflow_Gateway extends WC_Payment_Gateway {
 	 */
 	private function body( $order ) {
 		if ( 'sku' === $this->get_option( 'sells' ) ) {
-			$lines = array();
-			foreach ( $order->get_items() as $item ) {
-				$lines[] = array( $item->get_product(), $item->get_quantity() );
-			}
-			$body = array( 'sku' => $this->sku( $lines, $order->get_total() ) );
+			$body = array( 'sku' => $this->sku_of( $order ) );
 			if ( null === $body['sku'] ) {
 				$this->log( 'not_one_unit_of_one_product' );
 				return null;
@@ -179,6 +182,20 @@ class Pocketsflow_Gateway extends WC_Payment_Gateway {
 		}
 		$digest = hash( 'sha256', wp_json_encode( $body ) );
 		return $body + array( 'reference' => 'wc-' . $order->get_id() . '-' . substr( $digest, 0, 12 ) );
+	}
+
+	/**
+	 * The SKU of what is ordered, as below.
+	 *
+	 * @param WC_Order $order The order.
+	 * @return string|null
+	 */
+	private function sku_of( $order ) {
+		$lines = array();
+		foreach ( $order->get_items() as $item ) {
+			$lines[] = array( $item->get_product(), $item->get_quantity() );
+		}
+		return $this->sku( $lines, $order->get_total() );
 	}
 
 	/**

@@ -132,6 +132,17 @@ $tests = array(
 		must( ! offered_for( array( line( 'Course 1', '49' ) ), '49.00' ), 'a SKU that no catalogue can have' );
 		must( ! offered_for( array(), '0' ), 'an empty cart' );
 	},
+	'an order that is paid later is offered what it can be sold by' => function () {
+		Shop::begins( array( 'sells' => 'sku' ) );
+		Shop::$paying = '101';
+		$gateway      = new Pocketsflow_Gateway();
+		order( array( 'total' => '49.00', 'items' => array( new Item( new Product( 'course', '49' ), 1 ) ) ) );
+		must( $gateway->is_available(), 'one unit' );
+		order( array( 'total' => '98.00', 'items' => array( new Item( new Product( 'course', '49' ), 2 ) ) ) );
+		must( ! $gateway->is_available(), 'two units' );
+		Shop::$paying = '102';
+		must( ! $gateway->is_available(), 'no order' );
+	},
 	'it is offered when it is set up' => function () {
 		must( offered(), 'as it is' );
 		must( ! offered( array( 'enabled' => 'no' ) ), 'off' );

@@ -16,7 +16,7 @@ set_error_handler( // A notice on somebody's page is a failure here.
 );
 
 final class Shop {
-	public static $settings, $answer, $requests, $notices, $logged, $hooks = array(), $is_manager, $cart, $environment, $decimals, $deleted;
+	public static $settings, $answer, $requests, $notices, $logged, $hooks = array(), $is_manager, $cart, $environment, $decimals, $deleted, $paying;
 
 	public static function begins( array $settings = array() ) {
 		self::$settings    = $settings + array( 'enabled' => 'yes', 'title' => 'Pay', 'description' => 'Soon', 'api' => 'https://api.example/', 'key' => 'pfs_test_key', 'sells' => 'cart', 'mode' => 'live' );
@@ -26,6 +26,7 @@ final class Shop {
 		self::$cart        = null;
 		self::$environment = 'production';
 		self::$decimals    = 2;
+		self::$paying      = null;
 	}
 
 	public static function answers( $status, $body ) {
@@ -115,7 +116,9 @@ function untrailingslashit( $text ) { return rtrim( $text, '/\\' ); }
 function wp_json_encode( $value ) { return json_encode( $value ); }
 function current_user_can( $what ) { return 'manage_woocommerce' === $what && Shop::$is_manager; }
 function wp_get_environment_type() { return Shop::$environment; }
-function is_wc_endpoint_url() { return false; }
+function is_wc_endpoint_url( $endpoint ) { return 'order-pay' === $endpoint && null !== Shop::$paying; }
+function get_query_var() { return Shop::$paying; }
+function absint( $value ) { return abs( (int) $value ); }
 function is_wp_error( $value ) { return $value instanceof WP_Error; }
 function wp_remote_post( $url, $options ) { Shop::$requests[] = array( $url, $options ); return Shop::$answer; }
 function wp_remote_retrieve_response_code( $answer ) { return $answer['response']['code']; }
