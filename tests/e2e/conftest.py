@@ -63,13 +63,11 @@ class Sandbox:
         http.post(f"{self.pocketsflow}/_sandbox/faults", json=faults, timeout=15).raise_for_status()
 
     def environment_of_a_function(self) -> str:
-        """Its variables as the system shows them, behind its command."""
-        children = ["ps", "-o", "pid=", "--ppid", str(self.process.pid)]
-        worker = subprocess.run(children, capture_output=True, text=True, check=True).stdout.split()[0]
+        """The checkout's variables, as the system shows them behind its command."""
         shown = subprocess.run(
-            ["ps", "eww", "-o", "command=", "-p", worker], capture_output=True, text=True, check=True
+            ["ps", "eww", "-o", "command=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=True
         )
-        return shown.stdout
+        return next(line for line in shown.stdout.splitlines() if " checkout.handler " in line)
 
     def outcomes(self, payment: str) -> list[Any]:
         """What its deliveries were answered, in order."""
