@@ -127,11 +127,11 @@ def _shopify(connectors: Connectors, sold: Sold) -> Iterator[str]:
     order, about = connectors.shopify.orders[sold.order.shopify], f"shopify: order {sold.order_id} is {sold.status}"
     tags = {shopify.TAGS[sold.status]} if sold.status in shopify.TAGS else set()
     if sold.status in shopify.EARNED:
-        tags.add(shopify.PAID)
-    was_marked = {shopify.PAID} & order.tags if sold.status in ("refunded", "disputed") else set()
+        tags.add(shopify.MARKED)
+    was_marked = {shopify.MARKED} & order.tags if sold.status in ("refunded", "disputed") else set()
     if order.tags != tags | was_marked:
         yield f"{about}, its tags are {sorted(order.tags)}"
-    if len(order.payments) != (shopify.PAID in order.tags):
+    if len(order.payments) != (shopify.MARKED in order.tags):
         yield f"{about}, and was marked as paid {len(order.payments)} times with tags {sorted(order.tags)}"
     lines = order.note.splitlines()
     if len(lines) != len(set(lines)):
