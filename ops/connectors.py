@@ -36,7 +36,7 @@ OUTPUTS = {
 }
 """Of the stack, by connector: each is there while the connector is on."""
 MOST_LOOKED_AT = 200
-_SWITCHES = {
+SWITCHES = {
     "storefront": "StorefrontUrl",
     "shopify": "ShopifyShop",
     "woocommerce": "WooCommerceUrl",
@@ -44,6 +44,7 @@ _SWITCHES = {
     "feed": "Feed",
     "notices": "NoticesTo",
 }
+"""Parameters of the template that switch them on."""
 _NOTED = ("done_at", "failed_at", "failure", "disabled", "disabled_at")
 
 
@@ -76,7 +77,7 @@ class Connector:
 def find(stack: Stack, name: str) -> Connector:
     """Raises Failed for one that is off."""
     if OUTPUTS[name] not in stack.outputs:
-        raise Failed(f"the connector {name} is off; the parameter {_SWITCHES[name]} switches it on, and a deployment")
+        raise Failed(f"the connector {name} is off; the parameter {SWITCHES[name]} switches it on, and a deployment")
     queue, dead, its_table, function, arn = stack.output(OUTPUTS[name]).split(" ")
     sqs, dynamodb = stack.client("sqs"), stack.client("dynamodb")
     its_secret = None if arn == "-" else arn

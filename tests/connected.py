@@ -55,6 +55,16 @@ class Message:
     tries: int = 0
 
 
+def record(message: Any) -> dict[str, Any]:
+    """A message with `id`, `body` and `tries`, as far as Lambda's record of it is read."""
+    return {
+        "messageId": message.id,
+        "receiptHandle": message.id,
+        "body": message.body,
+        "attributes": {"ApproximateReceiveCount": str(message.tries)},
+    }
+
+
 class Line:
     """From the bus to a platform."""
 
@@ -131,17 +141,8 @@ class Line:
         self._hidden.clear()
         for message in batch:
             message.tries += 1
-        records = [
-            {
-                "messageId": message.id,
-                "receiptHandle": message.id,
-                "body": message.body,
-                "attributes": {"ApproximateReceiveCount": str(message.tries)},
-            }
-            for message in batch
-        ]
         try:
-            answer = self._module.handler({"Records": records}, Context(self.clock, 120))
+            answer = self._module.handler({"Records": list(map(record, batch))}, Context(self.clock, 120))
             failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         except Crash:
             answer, failed = None, {message.id for message in batch}
@@ -165,13 +166,13 @@ class Line:
         if fault and fault.lost == "request":
             raise requests.ConnectionError
         if fault and fault.status:
-            return _response(request, fault.status, fault.headers, fault.body)
+            return response(request, fault.status, fault.headers, fault.body)
         answer = self._client.open(
             request.path_url, method=request.method, headers=list(request.headers.items()), data=request.body
         )
         if fault and fault.lost == "answer":
             raise requests.ConnectionError
-        return _response(request, answer.status_code, dict(answer.headers), answer.data)
+        return response(request, answer.status_code, dict(answer.headers), answer.data)
 
     # --- What it has noted --------------------------------------------------------------------------------------------
 
@@ -189,15 +190,14 @@ class Line:
         return {item["pk"]["S"]: deliveries.plain(item) for item in found}
 
 
-def _response(
-    request: requests.PreparedRequest, status: int, headers: dict[str, str], body: bytes
-) -> requests.Response:
-    response = requests.Response()
-    response.status_code = status
-    response.headers.update(headers)
-    response.raw = HTTPResponse(io.BytesIO(body), headers=headers, preload_content=False, status=status)
-    response.request, response.url = request, str(request.url)
-    return response
+def response(request: requests.PreparedRequest, status: int, headers: dict[str, str], body: bytes) -> requests.Response:
+    """What came to a request."""
+    made = requests.Response()
+    made.status_code = status
+    made.headers.update(headers)
+    made.raw = HTTPResponse(io.BytesIO(body), headers=headers, preload_content=False, status=status)
+    made.request, made.url = request, str(request.url)
+    return made
 
 
 class _Internet(BaseAdapter):

@@ -6,7 +6,6 @@ What a queue does by its clock follows infra/connector.yaml, as tests/connected.
 
 import functools
 import heapq
-import io
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -22,7 +21,6 @@ import requests
 import standardwebhooks.webhooks
 from botocore.exceptions import EndpointConnectionError
 from requests.adapters import BaseAdapter
-from urllib3 import HTTPResponse
 from werkzeug.test import Client
 
 from connectors import (
@@ -47,7 +45,7 @@ from sandbox.platforms.notices import Platform as Mailbox
 from sandbox.platforms.storefront import Platform as Storefront
 from sandbox.template import Template
 from tests.conftest import template
-from tests.connected import BATCH, HIDDEN, TRIES
+from tests.connected import BATCH, HIDDEN, TRIES, record, response
 from tests.payloads import create_key
 from tests.simulation.engine import Engine
 from tests.simulation.weather import PLATFORM, Aws, Killed, Weather
@@ -164,20 +162,11 @@ class Line:
     def _invoke(self, batch: list[Message]) -> None:
         self.counts["tries"] += len(batch)
         self._day.in_flight |= {message.id: message for message in batch}
-        records = [
-            {
-                "messageId": message.id,
-                "receiptHandle": message.id,
-                "body": message.body,
-                "attributes": {"ApproximateReceiveCount": str(message.tries)},
-            }
-            for message in batch
-        ]
         clock = self._day.engine.clock
         begun = clock.now
         deliveries.TABLE = self.table  # of this environment, which Engine.sleep keeps
         try:
-            answer = self.module.handler({"Records": records}, Context(clock, self._timeout))
+            answer = self.module.handler({"Records": list(map(record, batch))}, Context(clock, self._timeout))
             failed = {failure["itemIdentifier"] for failure in answer["batchItemFailures"]}
         except Killed:
             self._day.forget(self)
@@ -326,9 +315,9 @@ class Internet(BaseAdapter):
             raise Killed
         engine.sleep(random.uniform(0.05, 0.6))
         if fault == "throttled":
-            return _answered(request, 429, {"Retry-After": str(random.randint(1, 900))}, b"")
+            return response(request, 429, {"Retry-After": str(random.randint(1, 900))}, b"")
         if fault == "down":
-            return _answered(request, random.choice((500, 502, 503)), {}, b"<html>busy</html>")
+            return response(request, random.choice((500, 502, 503)), {}, b"<html>busy</html>")
         if fault == "slow":
             engine.sleep(options["timeout"][1])
             raise requests.ReadTimeout
@@ -340,21 +329,10 @@ class Internet(BaseAdapter):
             raise Killed
         if fault == "lost":
             raise requests.ConnectionError
-        return _answered(request, answer.status_code, dict(answer.headers), answer.data)
+        return response(request, answer.status_code, dict(answer.headers), answer.data)
 
     def close(self) -> None:
         pass
-
-
-def _answered(
-    request: requests.PreparedRequest, status: int, headers: dict[str, str], body: bytes
-) -> requests.Response:
-    response = requests.Response()
-    response.status_code = status
-    response.headers.update(headers)
-    response.raw = HTTPResponse(io.BytesIO(body), preload_content=False, status=status)
-    response.request, response.url = request, str(request.url)
-    return response
 
 
 def connected(patch: Any, engine: Engine, world: World, wire: Aws, weather: Weather, random: Random) -> Connectors:

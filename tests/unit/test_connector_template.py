@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from connectors import consumer, deliveries
-from ops.connectors import _SWITCHES, OUTPUTS
+from ops.connectors import OUTPUTS, SWITCHES
 from payments import outbox
 from sandbox.aws import matches
 from sandbox.template import ROOT, Template
@@ -41,7 +41,7 @@ def test_nothing_is_there_by_default() -> None:
 @pytest.mark.parametrize("connector", OUTPUTS)
 def test_one_parameter_switches_it_on(connector: str) -> None:
     """And none of the others."""
-    switch = _SWITCHES[connector]
+    switch = SWITCHES[connector]
     template = Template(TEXT, {switch: CONNECTORS[switch]})
     assert [name for name, _ in template.nested()] == sorted(
         ["Observability", STACKS[connector]], key=["Observability"].count
