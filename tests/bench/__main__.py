@@ -9,11 +9,10 @@ import json
 import os
 import platform
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +23,7 @@ from sandbox.servers import Server
 from sandbox.template import ROOT
 from sandbox.worker import lambda_environment
 from tests.bench import cold
+from tests.bench.report import ratios, spread
 from tests.conftest import template
 from tests.payloads import SECRET
 
@@ -94,7 +94,7 @@ def _cold(rounds: int) -> Iterator[str]:
     client = [start.cpu for start in starts["boto3 client"]]
     for name, each in starts.items():
         cpu, wall = zip(*each, strict=True)
-        yield f"| {name} | {_spread(cpu, 0)} | {_ratio(cpu, client)} | {_spread(wall, 0)} |"
+        yield f"| {name} | {spread(cpu, 0)} | {spread(ratios(cpu, client), 2)} | {spread(wall, 0)} |"
 
 
 def _warm(rounds: int) -> Iterator[str]:
@@ -115,18 +115,8 @@ def _warm(rounds: int) -> Iterator[str]:
         figures: dict[str, Any] = json.load(results)
     bare, *_ = figures.values()
     for name, each in figures.items():
-        yield f"| {name} | {_spread(each['cpu'], 2)} | {_ratio(each['cpu'], bare['cpu'])} | {each['requests']} |"
-
-
-def _spread(values: Sequence[float], digits: int) -> str:
-    """Median, 10th and 90th percentile."""
-    low, *_, high = statistics.quantiles(values, n=10, method="inclusive")
-    return f"{statistics.median(values):.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
-
-
-def _ratio(values: Sequence[float], bare: Sequence[float]) -> str:
-    """Round by round: not of the two medians."""
-    return _spread([value / base for value, base in zip(values, bare, strict=True)], 2)
+        cpu = each["cpu"]
+        yield f"| {name} | {spread(cpu, 2)} | {spread(ratios(cpu, bare['cpu']), 2)} | {each['requests']} |"
 
 
 def _machine() -> str:

@@ -1,0 +1,55 @@
+"""What each part of the bench tells: a section in Markdown, the targets that it measures, panels of the chart."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+
+class Scale(NamedTuple):
+    """How much is measured: starts of each process, webhooks in a burst, orders to reconcile and to relay."""
+
+    rounds: int = 30
+    burst: int = 500
+    orders: int = 10_000
+
+
+class Target(NamedTuple):
+    """A bound, and what was measured; for people, never asserted."""
+
+    what: str
+    bound: float
+    measured: float
+    unit: str = "×"
+
+
+class Panel(NamedTuple):
+    """Bars beside each other: `bars` are values of one unit, by name, in their order."""
+
+    title: str
+    unit: str
+    bars: Mapping[str, float]
+
+
+class Section(NamedTuple):
+    """`text` begins with its own `## ` heading."""
+
+    text: str
+    targets: Sequence[Target] = ()
+    panels: Sequence[Panel] = ()
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Median, 10th and 90th percentile."""
+    low, *_, high = statistics.quantiles(values, n=10, method="inclusive")
+    return f"{statistics.median(values):.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def ratios(values: Sequence[float], of: Sequence[float]) -> list[float]:
+    """Round by round, so that what else the machine is doing cancels out."""
+    return [value / base for value, base in zip(values, of, strict=True)]
+
+
+def table(*rows: Sequence[object]) -> str:
+    """Lines of Markdown; the first row is the head."""
+    head, *body = ["| " + " | ".join(map(str, row)) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
