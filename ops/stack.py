@@ -115,8 +115,7 @@ class Stack:
             "PATIENCE": "10",
             "POWERTOOLS_SERVICE_NAME": "pf",
             "POWERTOOLS_METRICS_NAMESPACE": f"pocketsflow-{self.stage}",
-            "POWERTOOLS_METRICS_DISABLED": "true",  # what a person does is in no figure
-            "POWERTOOLS_LOG_LEVEL": "CRITICAL",  # and said by the commands themselves
+            "POWERTOOLS_LOG_LEVEL": "CRITICAL",  # what a person does is said by the commands, and in no figure
         }
 
 

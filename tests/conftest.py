@@ -271,15 +271,14 @@ def use_dynamodb(patch: pytest.MonkeyPatch, client: Any) -> None:
 @pytest.fixture(autouse=True)
 def _environment() -> Iterator[None]:
     """What a test sets is not set for the next one, nor what `pf` has set in a fixture of a whole module."""
-    for name in ("POWERTOOLS_METRICS_DISABLED", "POWERTOOLS_LOG_LEVEL"):
-        os.environ.pop(name, None)
+    os.environ.pop("POWERTOOLS_LOG_LEVEL", None)
     before = dict(os.environ)
     yield
     if os.environ != before:
         os.environ.clear()
         os.environ.update(before)
-    if "payments.telemetry" in sys.modules:  # figures that `pf` has switched off, and nobody has written
-        sys.modules["payments.telemetry"].metrics.clear_metrics()
+    if "payments.metrics" in sys.modules:  # figures that nobody has written, as those of `pf`
+        sys.modules["payments.metrics"].clear()
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ import ops.webhooks
 import server
 import webhook
 from ops.stack import Stack
+from payments import metrics
 from payments.event_names import EVENTS
-from payments.telemetry import metrics
 from sandbox import pocketsflow as fake
 from sandbox.gateway import Gateway
 from tests.conftest import template
@@ -101,10 +101,10 @@ class _Worker:
 
 @contextmanager
 def _elsewhere() -> Iterator[None]:
-    """The functions print to a log of their own, and not to what `pf` answers; figures do not heap up because `pf`
-    switches its own off."""
+    """The functions print to a log of their own, and not to what `pf` answers; figures do not heap up, since
+    nobody writes those of `pf`."""
     with _one_at_a_time, redirect_stdout(io.StringIO()):
-        metrics.clear_metrics()
+        metrics.clear()
         yield
 
 

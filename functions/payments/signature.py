@@ -20,6 +20,6 @@ def verify(body: bytes, signature: str, secrets: Iterable[str]) -> bool:
     given = signature.lower().encode() if well_formed(signature) else b""
     valid = False
     for secret in secrets:  # all of them, whatever matched: the time taken tells nothing
-        expected = hmac.new(secret.encode("utf-8", "surrogatepass"), body, "sha256").hexdigest().encode()
+        expected = hmac.digest(secret.encode("utf-8", "surrogatepass"), body, "sha256").hex().encode()
         valid |= hmac.compare_digest(given, expected) and secret != ""
     return valid

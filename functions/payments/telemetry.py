@@ -5,17 +5,16 @@ Every line of an invocation has its `request_id` and, as soon as it is known, th
 """
 
 import functools
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
 
-from aws_lambda_powertools import Logger, Metrics
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from aws_lambda_powertools import Logger
+
+from payments import metrics
 
 Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
-SERVICE = os.environ["POWERTOOLS_SERVICE_NAME"]
 ATTENTION = {
     "parked": "Parked",
     "still_parked": "Parked",
@@ -33,8 +32,7 @@ ATTENTION = {
 LONGEST = timedelta(days=7)
 """That a duration is told as: a time that somebody else states may be any."""
 
-logger = Logger(service=SERVICE)
-metrics = Metrics(service=SERVICE, namespace=os.environ["POWERTOOLS_METRICS_NAMESPACE"])
+logger = Logger(service=metrics.SERVICE)
 
 
 def observed(handler: Handler) -> Handler:
@@ -47,8 +45,7 @@ def observed(handler: Handler) -> Handler:
         try:
             return handler(event, context)
         finally:
-            if metrics.provider.metric_set:
-                metrics.flush_metrics()
+            metrics.write()
 
     return observing
 
@@ -60,18 +57,13 @@ def about(order_id: str | None) -> None:
 
 def count(name: str, times: int = 1, **dimensions: str) -> None:
     """`dimensions` beside the service; their values must be few, and no stranger's."""
-    if not dimensions:
-        metrics.add_metric(name=name, unit=MetricUnit.Count, value=times)
-        return
-    with single_metric(name=name, unit=MetricUnit.Count, value=times, default_dimensions=dimensions):
-        pass
+    metrics.add(name, times, "Count", **dimensions)
 
 
 def measure(name: str, duration: timedelta, unit: Literal["Seconds", "Milliseconds"] = "Seconds") -> None:
     """None is shorter than nothing, or longer than LONGEST."""
     bounded = min(max(duration, timedelta(0)), LONGEST)
-    value = bounded / timedelta(**{unit.lower(): 1})
-    metrics.add_metric(name=name, unit=unit, value=value)
+    metrics.add(name, bounded / timedelta(**{unit.lower(): 1}), unit)
 
 
 def needs_attention(reason: str, **ids: str | None) -> None:

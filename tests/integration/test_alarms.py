@@ -19,7 +19,7 @@ import retain
 import server
 import shopify_checkout
 import webhook
-from payments import heard, secrets, telemetry
+from payments import heard, metrics, secrets
 from tests.integration.outages import Outages, failing
 from tests.integration.test_relay import denied, disputed, of_no_order, paid_for_another_product, paid_twice
 from tests.payloads import SECRET, answered, create_key, delivery, http_event, paid
@@ -60,8 +60,7 @@ def figures(shop: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
         monkeypatch.setattr(module, "handler", _as_itself(module, monkeypatch))
     made = Figures(capsys)
     made.look()
-    yield made
-    telemetry.metrics.provider.service = telemetry.SERVICE
+    return made
 
 
 def _as_itself(module: ModuleType, patch: pytest.MonkeyPatch) -> Callable[..., Any]:
@@ -70,8 +69,7 @@ def _as_itself(module: ModuleType, patch: pytest.MonkeyPatch) -> Callable[..., A
     def named(event: Any, context: Any) -> Any:
         service = module.__name__.replace("_", "-")
         patch.setenv("POWERTOOLS_SERVICE_NAME", service)
-        telemetry.metrics.provider.service = service
-        telemetry.metrics.provider.dimension_set.clear()
+        patch.setattr(metrics, "SERVICE", service)
         return handler(event, context)
 
     return named

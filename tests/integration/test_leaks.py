@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 import relay
 import webhook
-from payments import secrets, table, telemetry
+from payments import metrics, secrets, table, telemetry
 from tests import canaries, pf
 from tests.canaries import EMAIL, KEPT, PASSING, PERSONAL, Command, Witness, hits, witness
 from tests.conftest import Aws
@@ -38,7 +38,7 @@ def leaking(place: str) -> Callable[[Any, Any], Any]:
     def handler(_event: Any, _context: Any) -> Any:
         where: dict[str, Callable[[], Any]] = {
             "log": lambda: telemetry.logger.info("settled", extra={"order_id": EMAIL}),
-            "standard output and error": lambda: telemetry.count(EMAIL) or telemetry.metrics.flush_metrics(),
+            "standard output and error": lambda: telemetry.count(EMAIL) or metrics.write(),
             "exceptions": lambda: {}[EMAIL],
             "names of events": lambda: _put_event(DetailType=EMAIL),
             "events": lambda: _put_event(Detail=json.dumps({"order_id": EMAIL})),

@@ -413,7 +413,7 @@ def test_an_error_is_never_no_orders(shop: World, fault: dict[str, Any], capsys:
     answer = shop.reconcile()
     assert answer["outcome"] == "partial"
     assert answer["requests"] <= 4 * provider.TRIES  # two lists, and what is new of each
-    assert '"ReconcilePartial":[1.0]' in capsys.readouterr().out
+    assert '"ReconcilePartial":[1]' in capsys.readouterr().out
     assert shop.stack.items()["reconcile#state"]["cursors"] == before
     shop.account.set_faults({})
     shop.later()

@@ -112,7 +112,7 @@ def test_a_secret_that_is_no_longer_pocketsflow_s(
     for signature, counted in (("", 0), ("0" * 63, 0), (None, 1)):
         changed = {} if signature is None else {"x_pocketsflow_signature": signature}
         assert outcome(delivery(paid(order_id), **changed)) == (401, "invalid_signature")
-        assert capsys.readouterr().out.count(f'"{alarm["MetricName"]}":[1.0]') == counted
+        assert capsys.readouterr().out.count(f'"{alarm["MetricName"]}":[1]') == counted
 
 
 def test_a_secret_never_filled(cloud: Aws, reads: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,8 +21,8 @@ import reconcile
 import relay
 import webhook
 from connectors import notices
-from payments import aws, findings, orders, outbound, pocketsflow, provider, secrets, table, telemetry
-from payments.telemetry import logger, metrics
+from payments import aws, findings, metrics, orders, outbound, pocketsflow, provider, secrets, table
+from payments.telemetry import logger
 from sandbox import pocketsflow as fake
 from sandbox import subscriptions as fake_subscriptions
 from tests import world as worlds
@@ -379,6 +379,5 @@ def _take_over(patch: Any, engine: Engine, random: Random) -> None:
     patch.setattr(reconcile, "uuid", SimpleNamespace(uuid4=lambda: UUID(int=random.getrandbits(128), version=4)))
     for module in (outbound, findings):
         patch.setattr(module, "ThreadPoolExecutor", _Inline)
-    patch.setattr(metrics, "add_metric", lambda **_: None)
-    patch.setattr(telemetry, "single_metric", lambda **_: nullcontext())
+    patch.setattr(metrics, "add", lambda *_, **__: None)
     patch.setattr(logger._logger, "disabled", True)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ops.__main__ import pf
-from payments import telemetry
+from payments import metrics, telemetry
 from payments.event_names import EVENTS
 from sandbox.subscriptions import STEPS
 from sandbox.template import ROOT, Template, parse
@@ -205,9 +205,9 @@ def test_events_that_a_metric_names() -> None:
 
 def test_attention_is_alarmed_under_the_name_it_is_emitted(capsys: pytest.CaptureFixture[str]) -> None:
     """needs_attention() emits exactly the metric that an alarm watches: namespace, name and dimension."""
-    telemetry.metrics.clear_metrics()
+    metrics.clear()
     telemetry.needs_attention("test")
-    telemetry.metrics.flush_metrics()
+    metrics.write()
     written = next(json.loads(line) for line in capsys.readouterr().out.splitlines() if "_aws" in line)
     [directive] = written["_aws"]["CloudWatchMetrics"]
     [metric] = directive["Metrics"]
@@ -217,7 +217,7 @@ def test_attention_is_alarmed_under_the_name_it_is_emitted(capsys: pytest.Captur
         (directive["Namespace"], metric["Name"], (("service", service),))
         for service in ("checkout", "server", "shopify-checkout", "access", "webhook", "relay", "reconcile", "retain")
     }
-    assert written["service"] == telemetry.SERVICE
+    assert written["service"] == metrics.SERVICE
 
 
 @pytest.mark.parametrize(
