@@ -8,11 +8,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from payments import aws, challenge, checkout_request, forms, http, ledger, limits, opening, orders
 from payments.telemetry import about, count, logger, needs_attention, observed, where
+from payments.warm_up import warm_up
 
 CHECKOUTS_PER_ADDRESS = int(os.environ["CHECKOUTS_PER_ADDRESS"])
 OVERDUE = timedelta(seconds=30)
 """A buyer who is back and not paid after that long may have paid: Pocketsflow is asked."""
 _asked_at = datetime.min.replace(tzinfo=UTC)
+warm_up(opening.API_KEY_ARN, datetime.now(UTC))
 
 
 @observed

@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from payments import aws, events, http, ledger, references, secrets, signature, subscriptions
 from payments.event_names import EVENTS
 from payments.telemetry import about, count, logger, measure, needs_attention, observed, where
+from payments.warm_up import warm_up
 
 WEBHOOK_SECRETS_ARN = os.environ["WEBHOOK_SECRETS_ARN"]
 PARKING_URL = os.environ["PARKING_URL"]
@@ -32,6 +33,7 @@ PARKING_TRIES = 2
 Outcome = ledger.Outcome | Literal["self_test"]
 
 _queue = aws.client("sqs")
+warm_up(WEBHOOK_SECRETS_ARN, datetime.now(UTC))
 
 
 @observed

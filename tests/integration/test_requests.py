@@ -1,12 +1,16 @@
 """What each answer costs: requests on the wire, tries included, of a warm function."""
 
+import ast
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 import checkout
 import webhook
-from payments import ledger, pocketsflow
+from payments import ledger, pocketsflow, secrets
+from payments.warm_up import warm_up
+from sandbox.template import ROOT
 from sandbox.worker import Context
 from tests.conftest import Aws, Provider
 from tests.integration.conftest import open_order
@@ -196,3 +200,52 @@ def test_requests_of_a_status(cloud: Aws, wire: list[str], clock: Clock) -> None
         clock.passes(seconds=seconds)
         assert checkout.handler(http_event(f"GET /orders/{asked}"), Context(9))["statusCode"] == code
         assert wire == sent
+
+
+# --- The init phase ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_lambda(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Lambda tells a function about its environment, in which nothing was asked before."""
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+    secrets._copies.clear()
+
+
+@pytest.mark.usefixtures("on_lambda")
+def test_a_first_webhook_finds_all_that_it_needs(cloud: Aws, order_id: str, wire: list[str]) -> None:
+    """The init phase reads the secret and connects to the ledger, and writes nothing: the first webhook is one request,
+    as any other."""
+    before = cloud.items()
+    warm_up(webhook.WEBHOOK_SECRETS_ARN, datetime.now(UTC))
+    assert wire == [SECRETS, UPDATE]
+    assert cloud.items() == before
+    wire.clear()
+    assert deliver(paid(order_id)) == "settled"
+    assert wire == [UPDATE]
+
+
+@pytest.mark.usefixtures("on_lambda")
+@pytest.mark.parametrize("operation", [SECRETS, UPDATE])
+def test_an_outage_of_the_init_phase_is_none_of_the_webhook(
+    cloud: Aws, order_id: str, wire: list[str], operation: str
+) -> None:
+    """What fails while a function begins is tried again where it is needed."""
+    with down(operation):
+        warm_up(webhook.WEBHOOK_SECRETS_ARN, datetime.now(UTC))
+    assert wire.count(operation) == 2
+    assert deliver(paid(order_id)) == "settled"
+
+
+def test_nothing_is_asked_anywhere_but_on_lambda(cloud: Aws, wire: list[str]) -> None:
+    """A person's tools and tests import the functions, too."""
+    secrets._copies.clear()
+    warm_up(webhook.WEBHOOK_SECRETS_ARN, datetime.now(UTC))
+    assert wire == []
+
+
+@pytest.mark.parametrize("module", ["webhook", "checkout"])
+def test_whoever_is_waited_for_is_warmed_up(module: str) -> None:
+    """Pocketsflow hangs up after five seconds, and a buyer leaves: both functions call it while they are imported."""
+    calls = ast.parse((ROOT / f"functions/{module}.py").read_text()).body
+    assert any(isinstance(each, ast.Expr) and ast.unparse(each).startswith("warm_up(") for each in calls)

@@ -1,0 +1,27 @@
+"""What a first request would have to wait for, made in Lambda's init phase, which has a whole processor: an invocation
+has as much of one as its memory buys, a third at 512 MB."""
+
+import os
+from contextlib import suppress
+from datetime import datetime
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from payments import secrets, table
+
+
+def warm_up(secret_arn: str, now: datetime) -> None:
+    """Reads the secret and connects to the ledger, by a write that is always refused. What fails here fails again, and
+    is dealt with, where it is needed. Does nothing anywhere but on Lambda
+    (docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html)."""
+    if "AWS_LAMBDA_INITIALIZATION_TYPE" not in os.environ:
+        return
+    with suppress(secrets.Unavailable):
+        secrets.read(secret_arn, "", now)
+    with suppress(BotoCoreError, ClientError):
+        table.client.update_item(
+            TableName=table.TABLE,
+            Key=table.key("warm_up"),
+            UpdateExpression="REMOVE warm",
+            ConditionExpression="attribute_exists(pk)",
+        )
