@@ -16,16 +16,18 @@ export PATH := $(VENV)/bin:$(PATH)
 # uv knows the public certificate authorities, the machine perhaps one more.
 export UV_SYSTEM_CERTS := $(if $(wildcard /etc/ssl/certs/ca-certificates.crt),1,0)
 export PY ARCH
+EXPRESS := tests/bench/baselines/express
+NODE_MODULES := tests/e2e/node_modules $(EXPRESS)/node_modules
 OF_STAGE = --config-env $(STAGE) --stack-name pocketsflow-$(STAGE)
 
 .PHONY: demo test simulate fuzz bench screenshots lint audit format build deploy delete stage lock
 demo: .venv/sandbox.ready
 	python -m sandbox $(if $(ONCE),--once,--demo) $(if $(PORT),--port $(PORT)) $(addprefix --connector ,$(CONNECTOR))
 
-test: .venv/sam.ready tests/e2e/node_modules
+test: .venv/sam.ready $(NODE_MODULES)
 	python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
-bench: .venv/dev.ready
+bench: .venv/sam.ready $(EXPRESS)/node_modules
 	python -m tests.bench $(ARGS)
 
 simulate: .venv/dev.ready
@@ -84,5 +86,5 @@ lock: .venv/dev.ready
 	uv pip install -q --python $(VENV)/sam --require-hashes -r $< && touch $@
 
 # Without npm the tests that need it say so.
-tests/e2e/node_modules: tests/e2e/package-lock.json
-	! command -v npm > /dev/null || (npm ci --prefix tests/e2e --ignore-scripts --no-audit --no-fund && touch $@)
+$(NODE_MODULES): %/node_modules: %/package-lock.json
+	! command -v npm > /dev/null || (npm ci --prefix $* --ignore-scripts --no-audit --no-fund && npm run --prefix $* --if-present bundle && touch $@)
