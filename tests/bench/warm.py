@@ -1,99 +1,271 @@
-"""Warm deliveries: what one call of the webhook costs a process that has answered others before.
+"""Warm deliveries: what one call of the webhook costs a process that has answered others before, and what it asks of
+AWS."""
 
-Run as `python -m tests.bench.warm RESULTS ROUNDS` with the webhook's environment; AWS is a server in another process.
-Writes {call: {"cpu": [milliseconds, for each round], "requests": sent to AWS by one call}} as JSON to the file RESULTS.
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from sandbox import aws
+from sandbox.servers import Server
+from sandbox.template import ROOT, Template
+from sandbox.worker import lambda_environment
+from tests.bench import baselines
+from tests.bench.cold import in_turns
+from tests.bench.deliveries import payment
+from tests.bench.report import Panel, Scale, Section, Target, ratios, spread, table
+from tests.conftest import template
+from tests.payloads import SECRET
+
+ROUNDS = 10
+"""For each cold one: a call takes a fraction of a start."""
+
+OURS = "`webhook`"
+UPDATE = "bare `update_item`"
+FIRST, DUPLICATE, FORGED = "first delivery", "duplicate", "bad signature"
+CALLS = (UPDATE, FIRST, DUPLICATE, FORGED)
+ANSWERS = {
+    FIRST: '"outcome": "settled"',
+    DUPLICATE: '"outcome": "redelivered"',
+    FORGED: '"code": "invalid_signature"',
+}
+"""What the webhook says: another way through it would be another figure."""
+
+IDEMPOTENCY_TABLE = "idempotency"
+DYNAMODB, SECRETS = "DynamoDB_20120810", "secretsmanager"  # as the header names them
+TEXT = """\
+## Warm webhook
+
+A process that has answered others calls its handler once. The order is in the table, the secret is known, log lines and
+metrics are written; a duplicate is the delivery before, once more. The bare `update_item` sets one attribute of such an
+order, under a condition, by a boto3 client in the same process. AWS is moto in another process: its CPU is not counted,
+its time on the clock is, which is most of it. Requests are counted in front of it, for all calls. Every process has its
+turn in every round, of which there are {rounds}, after {warm_up} that are not counted. A signature that fails has the
+webhook look for a new secret, once a minute. {node}
+
+{table}
 """
 
-import json
-import sys
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
-import boto3
+class Call(NamedTuple):
+    """Milliseconds of the processor and on the clock, and the requests to AWS."""
 
-import webhook
-from payments import ledger, orders, secrets, table
-from payments.catalogue import Item
-from sandbox.worker import Context
-from tests.bench.cold import in_turns
-from tests.payloads import PRODUCT, delivery, paid
-
-BARE = "boto3 `update_item`"
-ANSWERS = {
-    "first delivery": '"outcome": "settled"',
-    "redelivery": '"outcome": "redelivered"',
-    "bad signature": '"code": "invalid_signature"',
-}
-WARM_UP = 30
-_bare = boto3.client("dynamodb")
+    cpu: float
+    wall: float
+    dynamodb: int
+    secrets: int
+    others: int
 
 
-def measure(rounds: int) -> dict[str, dict[str, Any]]:
-    """Each call once a round, alone between two looks at the clock of this process."""
-    for _ in range(WARM_UP):
-        for call in _calls().values():
-            call()
-    figures: dict[str, dict[str, Any]] = {name: {"cpu": [], "requests": sent} for name, sent in _requests().items()}
-    for names in in_turns(figures, rounds):
-        calls = _calls()
-        for name in names:
-            begun = time.process_time()
-            answer = calls[name]()
-            figures[name]["cpu"].append((time.process_time() - begun) * 1000)
-            # Another way through the handler would be another figure.
-            assert name == BARE or ANSWERS[name] in answer["body"], answer
+Figures = Mapping[str, Mapping[str, Sequence[Call]]]
+"""By process, then by call."""
+
+
+class Wire:
+    """A WSGI application in front of AWS's, which counts requests by service."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        self._seen[environ.get("HTTP_X_AMZ_TARGET", "").partition(".")[0]] += 1
+        return self._application(environ, start_response)
+
+    def take(self) -> Counter[str]:
+        """Those since the last look."""
+        seen, self._seen = self._seen, Counter()
+        return seen
+
+
+class Caller:
+    """A process that calls a handler (tests/bench/caller.py)."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        reader, writer = os.pipe()
+        self._process = subprocess.Popen(
+            [*command, str(writer)],
+            env=environment, cwd=ROOT, pass_fds=[writer], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        os.close(writer)
+        self._answers = os.fdopen(reader)
+
+    def tell(self, **call: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(call) + "\n")
+        self._process.stdin.flush()
+        if not (line := self._answers.readline()):
+            raise RuntimeError(f"ended: {self._process.args}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._answers.close()
+
+
+def measure(scale: Scale) -> Figures:
+    rounds, warm_up = scale.rounds * ROUNDS, scale.rounds
+    with contextlib.ExitStack() as stack:
+        wire, callers = _start(stack)
+        orders = _orders(callers, rounds + warm_up + 1)
+        for name, caller in callers.items():
+            _call(name, caller, FIRST, orders[name][0])
+        # By call, not by process: none finds the processor's caches as the same process has left them.
+        calls = [(name, call) for call in CALLS for name in callers if call in _calls(name)]
+        figures: dict[str, dict[str, list[Call]]] = {name: {call: [] for call in _calls(name)} for name in callers}
+        for number, turn in enumerate(in_turns(calls, warm_up + rounds)):
+            for name, call in turn:
+                known, new = orders[name][number : number + 2]
+                wire.take()
+                told = _call(name, callers[name], call, new if call == FIRST else known)
+                if number >= warm_up:
+                    sent = wire.take()
+                    by_service = sent[DYNAMODB], sent[SECRETS], sent.total() - sent[DYNAMODB] - sent[SECRETS]
+                    figures[name][call].append(Call(told["cpu"], told["wall"], *by_service))
     return figures
 
 
-def _calls() -> dict[str, Callable[[], Any]]:
-    """The calls of one round, each for an order of its own that is in the table before."""
-    item, new, known = _order(), _order(), _order()
-    payment, redelivered = delivery(paid(new, payment=new)), delivery(paid(known, payment=known))
-    forged = delivery(paid(item, payment=item), x_pocketsflow_signature="0" * 64)
-    context = Context(timeout=60)
-    webhook.handler(redelivered, context)
-    return {
-        BARE: lambda: _bare.update_item(
-            TableName=table.TABLE,
-            Key={"pk": {"S": f"order#{item}"}},
-            UpdateExpression="SET note = :note",
-            ConditionExpression="attribute_exists(pk)",
-            ExpressionAttributeValues={":note": {"S": "paid"}},
+def section(figures: Figures) -> Section:
+    rows = [_row(UPDATE, "", figures[OURS][UPDATE], figures[OURS][UPDATE])]
+    for name, calls in figures.items():
+        rows += [_row(name, call, each, _base(figures, name)) for call, each in calls.items() if call != UPDATE]
+    ours = figures[OURS]
+    base = [call.cpu for call in ours[UPDATE]]
+    first, forged = (statistics.median(ratios([c.cpu for c in ours[call]], base)) for call in (FIRST, FORGED))
+    return Section(
+        TEXT.format(
+            rounds=len(base),
+            warm_up=len(base) // ROUNDS,
+            node="" if baselines.WRITTEN in figures else baselines.NODE_MISSING,
+            table=table(
+                (
+                    "by",
+                    "call",
+                    "CPU, ms",
+                    "CPU / `update_item`",
+                    "clock, p50, ms",
+                    "p99, ms",
+                    "requests to DynamoDB",
+                    "to Secrets Manager",
+                ),
+                *rows,
+            ),
         ),
-        "first delivery": lambda: webhook.handler(payment, context),
-        "redelivery": lambda: webhook.handler(redelivered, context),
-        "bad signature": lambda: webhook.handler(forged, context),
+        targets=(
+            Target(f"{OURS}, warm, CPU of a first delivery / `update_item`", 1.25, first),
+            *(
+                target
+                for call, bound in ((FIRST, 1), (DUPLICATE, 1), (FORGED, 0))
+                for target in (
+                    Target(f"{OURS}, warm, {call}, to DynamoDB", bound, _sent(ours[call], "dynamodb"), "requests"),
+                    Target(f"{OURS}, warm, {call}, to others", 0, _sent(ours[call], "secrets", "others"), "requests"),
+                )
+            ),
+            Target(f"{OURS}, warm, CPU of a {FORGED} / `update_item`", 0.3, forged),
+        ),
+        panels=(
+            Panel(
+                "First delivery, warm, CPU",
+                "ms",
+                {
+                    UPDATE.replace("`", ""): statistics.median(base),
+                    **{
+                        name.strip("`"): statistics.median(call.cpu for call in calls[FIRST])
+                        for name, calls in figures.items()
+                    },
+                },
+            ),
+        ),
+    )
+
+
+def _start(stack: contextlib.ExitStack) -> tuple[Wire, dict[str, Caller]]:
+    """AWS, and a process for each that is measured; all end with `stack`."""
+    server = stack.enter_context(contextlib.closing(Server(0)))
+    wire = Wire(aws.application())
+    server.start(wire)
+    declared = template(Stage="sandbox")
+    aws.create_resources(declared, server.url)
+    secret = declared.references["WebhookSecrets"]["Ref"]
+    aws.client("secretsmanager", server.url).put_secret_value(SecretId=secret, SecretString=SECRET)
+    aws.client("dynamodb", server.url).create_table(
+        TableName=IDEMPOTENCY_TABLE,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    return wire, {
+        name: stack.enter_context(contextlib.closing(Caller(command, {**environment, "AWS_ENDPOINT_URL": server.url})))
+        for name, command, environment in _processes(declared, secret)
     }
 
 
-def _order() -> str:
-    now = datetime.now(UTC)
-    order = ledger.Order(orders.new_id(now), Item(PRODUCT), "buyer@example.com", {})
-    ledger.open_order(order, None, "", now)
-    return order.id
+def _processes(declared: Template, secret: str) -> Iterator[tuple[str, Sequence[str], Mapping[str, str]]]:
+    [webhook] = [function for function in declared.functions() if function.handler == "webhook.handler"]
+    told = {
+        "TABLE_NAME": webhook.environment["TABLE_NAME"],
+        "WEBHOOK_SECRETS_ARN": secret,
+        "IDEMPOTENCY_TABLE": IDEMPOTENCY_TABLE,
+    }
+    beside = baselines.environment(webhook, told)
+    python = (sys.executable, "-m", "tests.bench.caller")
+    yield OURS, (*python, "webhook"), {**lambda_environment(webhook), "PATIENCE": "20"}  # of a busy machine
+    for name, module in baselines.PYTHON.items():
+        yield name, (*python, module), beside
+    if node := baselines.node():
+        module = baselines.NODE[baselines.WRITTEN]
+        yield baselines.WRITTEN, (node, str(baselines.EXPRESS / "caller.mjs"), str(module)), beside
 
 
-def _requests() -> dict[str, int]:
-    """How many requests each call sends to AWS, second tries included."""
-    sent: list[str] = []
-
-    def note(event_name: str, **_: Any) -> None:
-        sent.append(event_name)
-
-    counts, calls, clients = {}, _calls(), (_bare, table.client, secrets._client, webhook._queue)
-    for client in clients:
-        client.meta.events.register("before-send", note)
-    for name, call in calls.items():
-        sent.clear()
-        call()
-        counts[name] = len(sent)
-    for client in clients:
-        client.meta.events.unregister("before-send", note)
-    return counts
+def _orders(callers: Mapping[str, Caller], each: int) -> dict[str, list[str]]:
+    """Orders of each process's own, opened as checkouts open them."""
+    return {name: callers[OURS].tell(open=each)["orders"] for name in callers}
 
 
-if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(json.dumps(measure(int(sys.argv[2]))))
+def _calls(name: str) -> Sequence[str]:
+    """What a process is told to do in every round."""
+    if name == baselines.BARE:  # verifies nothing, and writes again what it knows
+        return (UPDATE, FIRST)
+    return [call for call in CALLS if call != UPDATE or name not in baselines.NODE]  # boto3's is no client of Node's
+
+
+def _call(name: str, caller: Caller, call: str, order: str) -> dict[str, Any]:
+    if call == UPDATE:
+        return caller.tell(update=order)
+    told = caller.tell(event=payment(order, signature="0" * 64 if call == FORGED else None))
+    answer = told["answer"]
+    assert answer["statusCode"] == (401 if call == FORGED else 200), answer
+    assert name != OURS or ANSWERS[call] in answer["body"], answer
+    return told
+
+
+def _base(figures: Figures, name: str) -> Sequence[Call]:
+    """The bare `update_item` of the same process; for Node that of the webhook's."""
+    return figures[name].get(UPDATE, figures[OURS][UPDATE])
+
+
+def _row(name: str, call: str, every: Sequence[Call], base: Sequence[Call]) -> tuple[str, ...]:
+    cpu, walls = [each.cpu for each in every], [each.wall for each in every]
+    return (
+        name,
+        call,
+        spread(cpu, 2),
+        spread(ratios(cpu, [each.cpu for each in base]), 2),
+        f"{statistics.median(walls):.1f}",
+        f"{statistics.quantiles(walls, n=100, method='inclusive')[-1]:.1f}",
+        f"{statistics.fmean(each.dynamodb for each in every):.3g}",
+        f"{statistics.fmean(each.secrets for each in every):.3g}",
+    )
+
+
+def _sent(calls: Sequence[Call], *services: str) -> float:
+    """Requests of a call: the median."""
+    return statistics.median(sum(getattr(call, service) for service in services) for call in calls)

@@ -56,6 +56,7 @@ def receive():
         metrics.add_metric(name="InvalidSignature", unit=MetricUnit.Count, value=1)
         logger.warning("Invalid signature")
         raise UnauthorizedError("Invalid signature")
+    metrics.add_metric(name="WebhookReceived", unit=MetricUnit.Count, value=1)
     return settle(payment=json.loads(body))
 
 
