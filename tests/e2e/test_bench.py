@@ -3,11 +3,13 @@
 import re
 import subprocess
 import sys
+from itertools import product
 
 import pytest
 
 from sandbox.template import ROOT
-from tests.conftest import template
+from tests.bench import baselines
+from tests.conftest import CONNECTORS, template
 from tests.e2e.conftest import shell
 
 DOCUMENT = (ROOT / "docs/performance.md").read_text()
@@ -29,22 +31,41 @@ def without_figures(report: str) -> list[str]:
     return [re.sub(r"\d[\d.]*", "0", line) for line in report.splitlines() if not line.startswith("Measured on ")]
 
 
-def test_every_function_and_call_has_its_row(report: str) -> None:
-    """Cold starts of all functions of the template, and the three ways of a delivery, each beside its bare client."""
-    cold, warm = (re.findall(r"^\| ([^|]+?) +\| \d", table, re.MULTILINE) for table in report.split("## ")[1:])
-    functions = [f"`{function.handler.partition('.')[0]}`" for function in template(Mode="live").functions()]
-    assert cold == ["Python", "boto3 client", *functions]
-    assert warm == ["boto3 `update_item`", "first delivery", "redelivery", "bad signature"]
+def rows(report: str, heading: str) -> list[list[str]]:
+    """Of the table below a heading, without its head: the cells."""
+    section = report.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
+
+
+def test_every_process_has_its_row(report: str) -> None:
+    """Starts of all functions of the template, connectors among them, and of all that they are measured beside."""
+    functions = [f.handler.rpartition(".")[0] for f in template(Mode="live", **CONNECTORS).functions()]
+    node = ["Node", *baselines.NODE] if baselines.node() else []
+    names = ["Python", *(f"`{name}`" for name in functions), *baselines.PYTHON, baselines.CHECKOUT, *node]
+    assert [name for name, *_ in rows(report, "Import and init")] == names
+
+
+def test_every_way_of_a_delivery_has_its_row(report: str) -> None:
+    """First delivery, duplicate and bad signature, here and at the baselines; (a) looks at no signature."""
+    ways = ("first delivery", "duplicate", "bad signature")
+    all_ways = ["`webhook`", baselines.POWERTOOLS, baselines.SAMPLE, *([baselines.WRITTEN] if baselines.node() else [])]
+    expected = {("bare `update_item`", ""), (baselines.BARE, "first delivery"), *product(all_ways, ways)}
+    assert {(name, way) for name, way, *_ in rows(report, "Warm webhook")} == expected
 
 
 def test_a_delivery_is_one_request(report: str) -> None:
-    """A warm webhook asks DynamoDB once, also for what it knows already, and for a forgery nobody."""
-    sent = dict(re.findall(r"^\| ([\w ]+) \|.* (\d+) \|$", report, re.MULTILINE))
-    assert sent == {"first delivery": "1", "redelivery": "1", "bad signature": "0"}
+    """A warm webhook asks DynamoDB once, also for what it knows already, and for a forgery nobody; Powertools'
+    idempotency takes three."""
+    sent = {(name, way): figures[-2:] for name, way, *figures in rows(report, "Warm webhook")}
+    assert sent["`webhook`", "first delivery"] == sent["`webhook`", "duplicate"] == ["1", "0"]
+    assert sent["`webhook`", "bad signature"] == ["0", "0"]
+    assert sent[baselines.POWERTOOLS, "first delivery"] == ["3", "0"]
 
 
 def test_the_document_is_what_the_program_prints(report: str) -> None:
     """Nobody has edited it by hand, and it is of these functions and these words."""
+    if baselines.node() is None:
+        pytest.skip("needs Node and `make tests/bench/baselines/express/node_modules`")
     assert without_figures(DOCUMENT) == without_figures(report)
 
 
@@ -70,6 +91,8 @@ def test_fewer_than_two_rounds_are_refused() -> None:
 
 def test_make_bench_measures() -> None:
     """The command that the documents name."""
-    makefile = (ROOT / "Makefile").read_text()
-    assert re.search(r"^bench: \.venv/dev\.ready\n\tpython -m tests\.bench \$\(ARGS\)$", makefile, re.MULTILINE)
+    [prerequisites] = re.findall(
+        r"^bench: (.+)\n\tpython -m tests\.bench \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.MULTILINE
+    )
+    assert prerequisites == ".venv/sam.ready $(EXPRESS)/node_modules"
     assert "`make bench`" in (ROOT / "README.md").read_text()
