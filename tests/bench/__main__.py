@@ -7,12 +7,13 @@ import argparse
 import os
 import platform
 import re
+import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from sandbox.template import ROOT
-from tests.bench import cold, warm
+from tests.bench import baselines, cold, warm
 from tests.bench.report import Scale
 
 REPORT = """\
@@ -52,6 +53,8 @@ def _machine() -> str:
     except OSError:
         system = platform.system()
     packages = [f"{name} {version(name)}" for name in ("boto3", "botocore", "aws-lambda-powertools", "requests")]
+    if node := baselines.node():
+        packages.append("Node " + subprocess.check_output([node, "--version"], text=True).strip("v\n"))
     return (
         f"Measured on {datetime.now(UTC).date()}: {model[1] if model else platform.machine()}, {os.cpu_count()} cores;"
         f" {system}; Python {platform.python_version()}; {', '.join(packages)}."

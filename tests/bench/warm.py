@@ -47,7 +47,7 @@ metrics are written; a duplicate is the delivery before, once more. The bare `up
 order, under a condition, by a boto3 client in the same process. AWS is moto in another process: its CPU is not counted,
 its time on the clock is, which is most of it. Requests are counted in front of it, for all calls. Every process has its
 turn in every round, of which there are {rounds}, after {warm_up} that are not counted. A signature that fails has the
-webhook look for a new secret, once a minute. {node}
+webhook look for a new secret, once a minute.{node}
 
 {table}
 """
@@ -144,7 +144,7 @@ def section(figures: Figures) -> Section:
         TEXT.format(
             rounds=len(base),
             warm_up=len(base) // ROUNDS,
-            node="" if baselines.WRITTEN in figures else baselines.NODE_MISSING,
+            node="" if baselines.WRITTEN in figures else f" {baselines.NODE_MISSING}",
             table=table(
                 (
                     "by",

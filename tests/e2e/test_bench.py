@@ -74,7 +74,7 @@ def test_the_document_says_what_it_was_measured_on() -> None:
     [machine] = re.findall(r"^Measured on (.+)$", DOCUMENT, re.MULTILINE)
     assert re.fullmatch(
         r"\d{4}-\d\d-\d\d: .+, \d+ cores; .+; Python 3\.\d+\.\d+;"
-        r" boto3 [\d.]+, botocore [\d.]+, aws-lambda-powertools [\d.]+, requests [\d.]+\.",
+        r" boto3 [\d.]+, botocore [\d.]+, aws-lambda-powertools [\d.]+, requests [\d.]+, Node [\d.]+\.",
         machine,
     )
 
