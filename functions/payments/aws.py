@@ -8,7 +8,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 
 import botocore.session
@@ -87,11 +87,9 @@ def longest_try(service: str) -> float:
     return 2 * CONNECT_SECONDS + READ_SECONDS[service]
 
 
-@contextmanager
-def finishing_in_time(context: Context) -> Iterator[None]:
+def finishing_in_time(context: Context) -> AbstractContextManager[None]:
     """A try within the block that could outlast the invocation raises OutOfTime instead."""
-    with _until(time.monotonic() + context.get_remaining_time_in_millis() / 1000 - FAREWELL_SECONDS):
-        yield
+    return _until(time.monotonic() + context.get_remaining_time_in_millis() / 1000 - FAREWELL_SECONDS)
 
 
 def time_left() -> float:
@@ -99,11 +97,9 @@ def time_left() -> float:
     return _deadline - time.monotonic()
 
 
-@contextmanager
-def finishing_within(seconds: float, leaving: float) -> Iterator[None]:
+def finishing_within(seconds: float, leaving: float) -> AbstractContextManager[None]:
     """The same for a part of the invocation, which also leaves time for what comes after it."""
-    with _until(min(time.monotonic() + seconds, _deadline - leaving)):
-        yield
+    return _until(min(time.monotonic() + seconds, _deadline - leaving))
 
 
 @contextmanager

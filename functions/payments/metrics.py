@@ -6,6 +6,7 @@ Our own, because powertools' Metrics take a tenth of a DynamoDB write more in ev
 
 import json
 import os
+import sys
 import time
 from typing import Literal
 
@@ -32,7 +33,7 @@ def write() -> None:
         dimensions, metrics = _found.popitem()
         start = 0
         while page := {key: part for key, values in metrics.items() if (part := values[start : start + MAX_VALUES])}:
-            print(_line({"service": SERVICE, **dict(dimensions)}, page))
+            sys.stdout.write(_line({"service": SERVICE, **dict(dimensions)}, page))
             start += MAX_VALUES
 
 
@@ -48,4 +49,5 @@ def _line(dimensions: dict[str, str], metrics: dict[tuple[str, Unit], list[float
         "Metrics": [{"Name": name, "Unit": unit} for name, unit in metrics],
     }
     about = {"Timestamp": int(time.time() * 1000), "CloudWatchMetrics": [defined]}
-    return _encode({"_aws": about, **dimensions, **{name: values for (name, _), values in metrics.items()}})
+    found = {name: values for (name, _), values in metrics.items()}
+    return _encode({"_aws": about, **dimensions, **found}) + "\n"

@@ -13,13 +13,7 @@ def parse(body: bytes) -> Any:
     """UTF-8 JSON with numbers as Decimal. Raises Unreadable for a BOM, another encoding, NaN, a duplicate
     key, a number out of Decimal's range, or nesting beyond the interpreter's limit."""
     try:
-        return json.loads(
-            body.decode("utf-8"),
-            parse_int=Decimal,
-            parse_float=Decimal,
-            parse_constant=_refuse,
-            object_pairs_hook=_without_duplicates,
-        )
+        return _decode(body.decode("utf-8"))
     except json.JSONDecodeError as error:
         raise Unreadable(f"line {error.lineno}, column {error.colno}") from None
     except (ValueError, InvalidOperation, RecursionError) as error:
@@ -35,3 +29,8 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(unique) != len(pairs):
         raise Unreadable("a key twice in one object")
     return unique
+
+
+_decode = json.JSONDecoder(
+    parse_int=Decimal, parse_float=Decimal, parse_constant=_refuse, object_pairs_hook=_without_duplicates
+).decode

@@ -37,6 +37,8 @@ def values(fields: Mapping[str, Any]) -> "dict[str, AnyValue]":
 
 def value(content: Any) -> "AnyValue":
     match content:
+        case str():
+            return {"S": content}
         case bool():
             return {"BOOL": content}
         case int():

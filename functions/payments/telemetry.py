@@ -5,6 +5,7 @@ Every line of an invocation has its `request_id` and, as soon as it is known, th
 """
 
 import functools
+import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
@@ -32,7 +33,10 @@ ATTENTION = {
 LONGEST = timedelta(days=7)
 """That a duration is told as: a time that somebody else states may be any."""
 
-logger = Logger(service=metrics.SERVICE)
+_UNITS = {"Seconds": timedelta(seconds=1), "Milliseconds": timedelta(milliseconds=1)}
+
+logger = Logger(service=metrics.SERVICE, utc=True)
+logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False  # in no line
 
 
 def observed(handler: Handler) -> Handler:
@@ -63,7 +67,7 @@ def count(name: str, times: int = 1, **dimensions: str) -> None:
 def measure(name: str, duration: timedelta, unit: Literal["Seconds", "Milliseconds"] = "Seconds") -> None:
     """None is shorter than nothing, or longer than LONGEST."""
     bounded = min(max(duration, timedelta(0)), LONGEST)
-    metrics.add(name, bounded / timedelta(**{unit.lower(): 1}), unit)
+    metrics.add(name, bounded / _UNITS[unit], unit)
 
 
 def needs_attention(reason: str, **ids: str | None) -> None:
