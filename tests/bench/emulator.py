@@ -38,7 +38,8 @@ FRAMES = ("START RequestId", "END RequestId", "REPORT RequestId")
 TRIES = 3
 """Each with ports of its own: between finding a free one and taking it somebody else may."""
 
-_MACHINES = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
+MACHINE = {"x86_64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine())
+"""As AWS names it."""
 
 
 class Failed(Exception):
@@ -48,16 +49,16 @@ class Failed(Exception):
 def missing() -> str | None:
     """What keeps environments from starting here."""
     if sys.platform != "linux":
-        return "the Runtime Interface Emulator runs on Linux only"
+        return "it runs on Linux only"
     if importlib.util.find_spec("awslambdaric") is None:
-        return "needs the package awslambdaric (make test sets it up)"
+        return "it needs the package awslambdaric (make test sets it up)"
     if _emulator() is None:
-        return "needs the Runtime Interface Emulator of the SAM CLI (make test sets it up)"
+        return "it needs the Runtime Interface Emulator of the SAM CLI (make test sets it up)"
     return None
 
 
 def _emulator() -> str | None:
-    name = f"samcli/local/rapid/aws-lambda-rie-{_MACHINES.get(platform.machine())}"
+    name = f"samcli/local/rapid/aws-lambda-rie-{MACHINE}"
     found = (ROOT / ".venv/sam").glob(f"lib/python*/site-packages/{name}")
     return next((str(path) for path in found if os.access(path, os.X_OK)), None)
 
