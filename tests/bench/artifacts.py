@@ -21,22 +21,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sandbox.template import ROOT
-from tests.bench import emulator
+from tests.bench import baselines, emulator
 
 OURS, OURS_WITHOUT = "`webhook`", "`webhook`, no byte code"
-BARE, SAMPLE = "(a) bare boto3", "(c) AWS's sample"
-POWERTOOLS, POWERTOOLS_WITH = "(b) Powertools", "(b) with byte code"
-EXPRESS, EXPRESS_BUNDLED = "(d) Express", "(d) bundled"
-
-BASELINES = ROOT / "tests/bench/baselines"
-PYTHON_BASELINES = {
-    BARE: ("bare", ()),
-    POWERTOOLS: ("powertools_idempotent", ("aws-lambda-powertools", "jmespath", "typing-extensions")),
-    SAMPLE: ("inbound_webhook", ("aws-secretsmanager-caching",)),
+POWERTOOLS_WITH = "(b), with byte code"
+PACKAGES = {
+    baselines.POWERTOOLS: ("aws-lambda-powertools", "jmespath", "typing-extensions"),
+    baselines.SAMPLE: ("aws-secretsmanager-caching",),
 }
-"""Module, and the packages that it brings."""
-EXPRESS_FILES = BASELINES / "express"
-BUNDLE = "node_modules/.bundle/app.cjs"
+"""What a baseline brings beside its module."""
 SAM = ROOT / ".venv/sam/bin/sam"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 BUILD_SECONDS = 300
@@ -67,23 +60,27 @@ def built() -> Iterator[Artifacts]:
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        left_out = [] if _node() else ["(d) is left out: it needs node, and its packages (make test sets them up)."]
-        made = _made_in_python(folder) | (_made_in_node(folder) if _node() else {})
-        yield Artifacts({name: _packed(files, command) for name, (files, command) in made.items()}, left_out)
+        made, node = _made_in_python(folder), baselines.node()
+        if node:
+            made |= _made_in_node(folder, node)
+        by_name = {name: _packed(files, command) for name, (files, command) in made.items()}
+        yield Artifacts(by_name, [] if node else [baselines.NODE_MISSING])
 
 
 def _made_in_python(folder: Path) -> dict[str, tuple[Path, Sequence[str]]]:
     ours = _ours(folder / "sam")
     without = shutil.copytree(ours, folder / "without", ignore=shutil.ignore_patterns("__pycache__"))
-    made = {
-        OURS: (ours, (*emulator.PYTHON, "webhook.handler")),
-        OURS_WITHOUT: (without, (*emulator.PYTHON, "webhook.handler")),
-    }
-    for name, (module, packages) in PYTHON_BASELINES.items():
-        made[name] = (_installed(folder / module, module, packages), (*emulator.PYTHON, f"{module}.handler"))
-    files, command = made[POWERTOOLS]
-    made[POWERTOOLS_WITH] = (_compiled(shutil.copytree(files, folder / "compiled")), command)
+    made = {OURS: (ours, _python("webhook")), OURS_WITHOUT: (without, _python("webhook"))}
+    for name, module in baselines.PYTHON.items():
+        files = _installed(folder / module, module, PACKAGES.get(name, ()))
+        made[name] = (files, _python(module))
+        if name == baselines.POWERTOOLS:
+            made[POWERTOOLS_WITH] = (_compiled(shutil.copytree(files, folder / "compiled")), _python(module))
     return made
+
+
+def _python(module: str) -> Sequence[str]:
+    return (*emulator.PYTHON, f"{module}.handler")
 
 
 def _ours(folder: Path) -> Path:
@@ -108,7 +105,7 @@ def _installed(folder: Path, module: str, packages: Sequence[str]) -> Path:
     """A module and the files of the wheels that are installed here, which are the locked ones; as a builder that ships
     no byte code leaves them."""
     folder.mkdir()
-    shutil.copy(BASELINES / f"{module}.py", folder)
+    shutil.copy(baselines.FOLDER / f"{module}.py", folder)
     for file in itertools.chain.from_iterable(importlib.metadata.files(package) or () for package in packages):
         if not {"..", "__pycache__"} & {*file.parts}:
             target = folder / file
@@ -124,22 +121,22 @@ def _compiled(folder: Path) -> Path:
     return folder
 
 
-def _node() -> str | None:
-    """Its path, where Express is installed."""
-    return shutil.which("node") if (EXPRESS_FILES / BUNDLE).exists() else None
-
-
-def _made_in_node(folder: Path) -> dict[str, tuple[Path, Sequence[str]]]:
+def _made_in_node(folder: Path, node: str) -> dict[str, tuple[Path, Sequence[str]]]:
     """With its packages but those for development, and as one file of all that is used."""
-    command = (str(_node()), str(EXPRESS_FILES / "runtime.mjs"))
+    command = (node, str(baselines.EXPRESS / "runtime.mjs"))
     written, bundled = folder / "express", folder / "bundle"
-    shutil.copytree(EXPRESS_FILES, written, symlinks=True, ignore=shutil.ignore_patterns("runtime.mjs", ".*"))
-    locked = json.loads((EXPRESS_FILES / "package-lock.json").read_text())["packages"]
+    shutil.copytree(
+        baselines.EXPRESS, written, symlinks=True, ignore=shutil.ignore_patterns("runtime.mjs", "caller.mjs", ".*")
+    )
+    locked = json.loads((written / "package-lock.json").read_text())["packages"]
     for path in [path for path, package in locked.items() if package.get("dev")]:
         shutil.rmtree(written / path, ignore_errors=True)
     bundled.mkdir()
-    shutil.copy(EXPRESS_FILES / BUNDLE, bundled / "app.cjs")
-    return {EXPRESS: (written, (*command, "app.mjs")), EXPRESS_BUNDLED: (bundled, (*command, "app.cjs"))}
+    shutil.copy(baselines.NODE[baselines.BUNDLED], bundled)
+    return {
+        baselines.WRITTEN: (written, (*command, "app.mjs")),
+        baselines.BUNDLED: (bundled, (*command, "app.cjs")),
+    }
 
 
 def _packed(files: Path, command: Sequence[str]) -> Artifact:

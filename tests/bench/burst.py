@@ -1,0 +1,188 @@
+"""A burst: hundreds of webhooks at once, for as many execution environments as the smallest AWS account has."""
+
+import contextlib
+import json
+import os
+import queue
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from tests.bench.artifacts import OURS, Artifacts
+from tests.bench.cloud import Cloud, running
+from tests.bench.deliveries import payment
+from tests.bench.emulator import Environment, Failed
+from tests.bench.report import Scale, Section, Target, table
+
+ENVIRONMENTS = 10
+"""Concurrent executions of a new AWS account."""
+IN_TIME = 5
+"""Seconds that Pocketsflow waits for an answer."""
+WAVES = ("different", "the same")
+ALONE = 100
+"""Webhooks for one environment by itself, at most."""
+
+TEXT = """\
+## Burst
+
+{number} different webhooks at once, then {number} times the same one, for {environments} environments as above, each of
+which has answered one before, and now takes one after the other from what is left. Timeouts are the template's. Every
+answer's time is counted from the beginning of the burst. "Lost" is an order that is neither paid afterwards nor waits
+in the parking queue, "twice" one with two payments.
+
+{waves}
+
+One environment by itself answers {alone:.0f} webhooks a second. The {environments} of them share {cores} cores with the
+process that plays AWS and hands out the webhooks: of the {wall:.1f} s of the first burst that one had a processor for
+{ours:.1f} s, and they for {theirs:.1f} s. moto answers one request at a time and every webhook asks it once, so that
+environments wait for each other here, as they do not at DynamoDB. Nor has Lambda such a queue: what comes while all
+environments are busy is refused, and reconciliation finds it.
+"""
+
+
+class Answer(NamedTuple):
+    order: str
+    seconds: float
+    """Since the beginning of the burst."""
+    outcome: str
+    """Or the code of a refusal."""
+
+
+class Wave(NamedTuple):
+    """A burst, with seconds on the clock, and of the processor: the environments' and this process's."""
+
+    answers: Sequence[Answer]
+    unanswered: int
+    lost: int
+    twice: int
+    wall: float
+    theirs: float
+    ours: float
+
+
+class Figures(NamedTuple):
+    artifacts: Artifacts
+    waves: Mapping[str, Wave] = {}
+    alone: float = 0
+    """Webhooks a second."""
+
+
+def measure(scale: Scale, artifacts: Artifacts) -> Figures:
+    if not artifacts.by_name:
+        return Figures(artifacts)
+    artifact = artifacts.by_name[OURS]
+    with running() as cloud, contextlib.ExitStack() as stack:
+        timeout = {"AWS_LAMBDA_FUNCTION_TIMEOUT": str(cloud.functions["webhook"].timeout)}
+        environment = cloud.environment("webhook") | timeout
+        pool = [
+            stack.enter_context(Environment(artifact.command, artifact.folder, environment))
+            for _ in range(ENVIRONMENTS)
+        ]
+        for each, order in zip(pool, cloud.orders(ENVIRONMENTS), strict=True):
+            each.invoke(payment(order))
+        alone = _wave(cloud, pool[:1], cloud.orders(min(scale.burst, ALONE)))
+        sent = (cloud.orders(scale.burst), cloud.orders(1) * scale.burst)
+        waves = {name: _wave(cloud, pool, orders) for name, orders in zip(WAVES, sent, strict=True)}
+    return Figures(artifacts, waves, len(alone.answers) / alone.wall)
+
+
+def section(figures: Figures) -> Section:
+    if not figures.waves:
+        return Section("## Burst\n\n" + "\n".join(figures.artifacts.left_out) + "\n")
+    first = figures.waves[WAVES[0]]
+    number = len(first.answers) + first.unanswered
+    text = TEXT.format(
+        number=number,
+        environments=ENVIRONMENTS,
+        cores=os.cpu_count(),
+        waves=table(
+            (
+                "webhooks",
+                f"answered in {IN_TIME} s",
+                "outcomes",
+                "lost",
+                "twice",
+                "a second",
+                "for each environment",
+                "p50, s",
+                "p99, s",
+                "last, s",
+            ),
+            *(_row(name, wave) for name, wave in figures.waves.items()),
+        ),
+        alone=figures.alone,
+        wall=first.wall,
+        ours=first.ours,
+        theirs=first.theirs,
+    )
+    every = figures.waves.values()
+    return Section(
+        text,
+        targets=(
+            Target(f"{number} webhooks at once, answered late", 0, max(map(_late, every)), ""),
+            Target(f"{number} webhooks at once, lost or counted twice", 0, sum(w.lost + w.twice for w in every), ""),
+        ),
+    )
+
+
+def _row(name: str, wave: Wave) -> tuple[object, ...]:
+    times = sorted(answer.seconds for answer in wave.answers)
+    number, a_second = len(times) + wave.unanswered, len(times) / wave.wall
+    outcomes = Counter(answer.outcome for answer in wave.answers)
+    return (
+        f"{number}, {name}",
+        number - _late(wave),
+        ", ".join(f"{times} {outcome}" for outcome, times in outcomes.most_common()),
+        wave.lost,
+        wave.twice,
+        f"{a_second:.0f}",
+        f"{a_second / ENVIRONMENTS:.1f}",
+        f"{statistics.median(times):.2f}",
+        f"{statistics.quantiles(times, n=100, method='inclusive')[-1]:.2f}",
+        f"{times[-1]:.2f}",
+    )
+
+
+def _late(wave: Wave) -> int:
+    """Those that never were among them."""
+    return wave.unanswered + sum(answer.seconds > IN_TIME for answer in wave.answers)
+
+
+def _wave(cloud: Cloud, pool: Sequence[Environment], orders: Sequence[str]) -> Wave:
+    """A payment of each order, at once; the same order is the same delivery."""
+    waiting: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+    for order in orders:
+        waiting.put((order, payment(order)))
+    theirs, ours, begun = sum(each.cpu() for each in pool), time.process_time(), time.perf_counter()
+    with ThreadPoolExecutor(len(pool)) as threads:
+        answers = [
+            each for some in threads.map(lambda each: list(_answers(each, waiting, begun)), pool) for each in some
+        ]
+    wall, ours = time.perf_counter() - begun, time.process_time() - ours
+    theirs = sum(each.cpu() for each in pool) - theirs
+    ledger, parked = cloud.ledger(), {answer.order for answer in answers if answer.outcome == "parked"}
+    payments = {order: len(ledger[f"order#{order}"].get("payments", {"L": []})["L"]) for order in orders}
+    return Wave(
+        answers,
+        unanswered=len(orders) - len(answers),
+        lost=sum(not paid and order not in parked for order, paid in payments.items()),
+        twice=sum(paid > 1 for paid in payments.values()),
+        wall=wall,
+        theirs=theirs,
+        ours=ours,
+    )
+
+
+def _answers(environment: Environment, waiting: "queue.SimpleQueue[tuple[str, Any]]", begun: float) -> Iterator[Answer]:
+    """One after the other, until nothing waits."""
+    while True:
+        try:
+            order, event = waiting.get_nowait()
+        except queue.Empty:
+            return
+        with contextlib.suppress(Failed):
+            content = json.loads(environment.invoke(event)["body"])
+            yield Answer(order, time.perf_counter() - begun, content.get("outcome") or content["code"])
