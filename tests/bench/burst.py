@@ -82,10 +82,10 @@ def measure(scale: Scale, artifacts: Artifacts) -> Figures:
             for _ in range(ENVIRONMENTS)
         ]
         for each, order in zip(pool, cloud.orders(ENVIRONMENTS), strict=True):
-            each.invoke(payment(order))
-        alone = _wave(cloud, pool[:1], cloud.orders(min(scale.burst, ALONE)))
+            _warm_up(each, order)
+        alone = at_once(cloud, pool[:1], cloud.orders(min(scale.burst, ALONE)))
         sent = (cloud.orders(scale.burst), cloud.orders(1) * scale.burst)
-        waves = {name: _wave(cloud, pool, orders) for name, orders in zip(WAVES, sent, strict=True)}
+        waves = {name: at_once(cloud, pool, orders) for name, orders in zip(WAVES, sent, strict=True)}
     return Figures(artifacts, waves, len(alone.answers) / alone.wall)
 
 
@@ -128,6 +128,14 @@ def section(figures: Figures) -> Section:
     )
 
 
+def _warm_up(environment: Environment, order: str) -> None:
+    """The emulator counts a runtime's start among the time that the function has; a second one finds all files read."""
+    with contextlib.suppress(Failed):
+        environment.invoke(payment(order))
+        return
+    environment.invoke(payment(order))
+
+
 def _row(name: str, wave: Wave) -> tuple[object, ...]:
     times = sorted(answer.seconds for answer in wave.answers)
     number, a_second = len(times) + wave.unanswered, len(times) / wave.wall
@@ -151,7 +159,7 @@ def _late(wave: Wave) -> int:
     return wave.unanswered + sum(answer.seconds > IN_TIME for answer in wave.answers)
 
 
-def _wave(cloud: Cloud, pool: Sequence[Environment], orders: Sequence[str]) -> Wave:
+def at_once(cloud: Cloud, pool: Sequence[Environment], orders: Sequence[str]) -> Wave:
     """A payment of each order, at once; the same order is the same delivery."""
     waiting: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
     for order in orders:

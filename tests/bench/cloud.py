@@ -84,16 +84,27 @@ def running() -> Iterator[Cloud]:
     declared = template(Mode="live", **CONNECTORS)
     with contextlib.closing(Server(0)) as server:
         server.start(aws.application())
-        requests.post(f"{server.url}/moto-api/reset", timeout=15).raise_for_status()  # one state in all of this process
-        aws.create_resources(declared, server.url)
-        shopify = dict(declared.nested())["ShopifyStack"]
-        secrets = aws.client("secretsmanager", server.url)
-        for stack, name, value in ((declared, "WebhookSecrets", SECRET), (shopify, "ConnectorSecret", CLIENT_SECRET)):
-            secrets.put_secret_value(SecretId=stack.references[name]["Ref"], SecretString=value)
-        aws.client("dynamodb", server.url).create_table(
-            TableName=IDEMPOTENCY_TABLE,
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield Cloud(declared, server.url)
+        with _moto_alone(server.url):
+            aws.create_resources(declared, server.url)
+            _fill(declared, server.url)
+            yield Cloud(declared, server.url)
+
+
+@contextlib.contextmanager
+def _moto_alone(url: str) -> Iterator[None]:
+    """Its state is one in all of this process: nobody's before, and nobody's after."""
+    requests.post(f"{url}/moto-api/reset", timeout=15).raise_for_status()
+    yield
+    requests.post(f"{url}/moto-api/reset", timeout=15).raise_for_status()
+
+
+def _fill(declared: Template, url: str) -> None:
+    secrets, shopify = aws.client("secretsmanager", url), declared.stacks["ShopifyStack"]
+    for stack, name, value in ((declared, "WebhookSecrets", SECRET), (shopify, "ConnectorSecret", CLIENT_SECRET)):
+        secrets.put_secret_value(SecretId=stack.references[name]["Ref"], SecretString=value)
+    aws.client("dynamodb", url).create_table(
+        TableName=IDEMPOTENCY_TABLE,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )

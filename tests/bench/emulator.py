@@ -76,6 +76,11 @@ class Environment:
             self._end()
         raise self._failed("the emulator does not start")
 
+    @property
+    def pid(self) -> int:
+        """Of the emulator."""
+        return self._process.pid
+
     def __enter__(self) -> Self:
         return self
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.template import ROOT
+from tests.bench import cloud, cold_emulated, emulator
+from tests.bench.deliveries import payment
 from tests.conftest import template
 
 SAM = ROOT / ".venv/sam/bin/sam"
@@ -92,6 +94,22 @@ def test_what_is_built_runs(built: tuple[Path, str]) -> None:
     told = run(sys.executable, "-c", script, artifact, **variables)
     assert told.returncode == 0, told.stderr
     assert told.stdout.splitlines()[-1] == "401"
+
+
+def test_what_is_built_settles_a_payment_on_lambdas_runtime_interface(built: tuple[Path, str]) -> None:
+    """Lambda's runtime client imports the artifact and hands it deliveries: the first settles, the second changes
+    nothing. What the bench runs is this."""
+    if obstacle := emulator.missing():
+        pytest.skip(obstacle)
+    folder, _ = built
+    with cloud.running() as stack:
+        [order] = stack.orders(1)
+        variables = stack.environment("webhook") | cold_emulated.BUSY
+        command = (*emulator.PYTHON, "webhook.handler")
+        with emulator.Environment(command, folder / "WebhookFunction", variables) as environment:
+            told = [json.loads(environment.invoke(payment(order))["body"])["outcome"] for _ in range(2)]
+        assert told == ["settled", "redelivered"]
+        assert len(stack.ledger()[f"order#{order}"]["payments"]["L"]) == 1
 
 
 def test_without_the_runtimes_python_the_build_says_so(tmp_path: Path) -> None:
