@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -29,6 +29,7 @@ from payments import opening, pocketsflow, provider, secrets, table
 from payments.catalogue import Item
 from sandbox import aws as sandbox_aws
 from sandbox import pocketsflow as fake
+from tests.clock import Clock, Context
 from tests.conftest import Aws
 from tests.payloads import API_KEY, SECRET, answered, http_event
 
@@ -46,45 +47,6 @@ CATALOGUE = {
     sku: Item(product["productId"], sku, price=Decimal(product["price"]), currency="usd")
     for sku, product in PRODUCTS.items()
 }
-
-
-class Clock:
-    """The time of a world. `datetime` and `time` stand for the modules' own."""
-
-    def __init__(self, start: datetime) -> None:
-        self.now = start
-        clock = self
-
-        class Virtual(datetime):
-            @classmethod
-            def now(cls, tz: Any = None) -> Any:
-                return clock.now.astimezone(tz)
-
-        self.datetime = Virtual
-
-    def passes(self, **span: float) -> None:
-        self.now += timedelta(**span)
-
-    def time(self) -> float:
-        return self.now.timestamp()
-
-    def monotonic(self) -> float:
-        return self.now.timestamp()
-
-    def sleep(self, seconds: float) -> None:
-        self.passes(seconds=seconds)
-
-
-class Context:
-    """Of an invocation that has begun now."""
-
-    aws_request_id = "00000000-0000-4000-8000-000000000000"
-
-    def __init__(self, clock: Clock, timeout: float) -> None:
-        self._clock, self._deadline = clock, clock.now + timedelta(seconds=timeout)
-
-    def get_remaining_time_in_millis(self) -> int:
-        return max(0, int((self._deadline - self._clock.now).total_seconds() * 1000))
 
 
 class Account(fake.Account):

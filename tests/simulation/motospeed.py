@@ -44,19 +44,10 @@ _OPERATIONS = {
 
 
 def answer(event_name: str, request: Any) -> AWSResponse:
-    """moto's answer to a request. Where DynamoDB does it, by the shortest way; what fails has done nothing, and goes
-    the long way, which says why."""
+    """moto's answer to a request, where DynamoDB does it by the shortest way."""
     _, service, operation = event_name.split(".")
-    if service == "dynamodb" and operation in _OPERATIONS:
-        handler = DynamoHandler()
-        handler.current_account, handler.region = ACCOUNT, REGION
-        handler.body = json.loads(request.body, object_hook=_with_bytes)
-        try:
-            result = _OPERATIONS[operation](handler).result
-        except Exception:  # noqa: BLE001  # whatever it is, the long way meets it again
-            pass
-        else:
-            return made(request, 200, result)
+    if service == "dynamodb" and (text := shortest(operation, request.body)) is not None:
+        return _response(request, 200, text)
     botocore_stubber.enabled = True
     try:
         long_way: AWSResponse | None = botocore_stubber(event_name, request)
@@ -66,11 +57,32 @@ def answer(event_name: str, request: Any) -> AWSResponse:
     return long_way
 
 
+def shortest(operation: str, body: bytes) -> str | None:
+    """DynamoDB's answer, in JSON. None for what is not done here and for what fails: that has done nothing, and goes
+    the long way, which says why."""
+    if operation not in _OPERATIONS:
+        return None
+    handler = DynamoHandler()
+    handler.current_account, handler.region = ACCOUNT, REGION
+    handler.body = json.loads(body, object_hook=_with_bytes)
+    try:
+        return _in_json(_OPERATIONS[operation](handler).result)
+    except Exception:  # noqa: BLE001  # whatever it is, the long way meets it again
+        return None
+
+
 def made(request: Any, status: int, content: Any) -> AWSResponse:
     """An answer in AWS's JSON."""
-    text = json.dumps(content, default=lambda data: base64.b64encode(data).decode())
+    return _response(request, status, _in_json(content))
+
+
+def _response(request: Any, status: int, text: str) -> AWSResponse:
     headers = {"Content-Type": "application/x-amz-json-1.0"}
     return AWSResponse(request.url, status, headers, MockRawResponse(text))  # type: ignore[arg-type]
+
+
+def _in_json(content: Any) -> str:
+    return json.dumps(content, default=lambda data: base64.b64encode(data).decode())
 
 
 def _with_bytes(value: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,116 @@
+"""A function that works off a backlog, measured from within: started by tests/bench/backlog_elsewhere.py with the
+function's environment, as `python -m tests.bench.backlog_function reconcile|relay ORDERS BATCHES RESULTS`.
+
+Nothing else is in this process, so its processor time and its memory are the function's.
+"""
+
+import json
+import sys
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.clock import Clock, Context
+
+TIMEOUT, EVERY = timedelta(seconds=240), timedelta(minutes=5)
+"""Of a run of reconciliation, and from the beginning of one to the next (template.yaml)."""
+
+
+class Running(Clock):
+    """Goes on by itself. Who sleeps waits for nothing: the clock is put forward."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta(0)
+        super().__init__(datetime.now(UTC))
+
+    @property
+    def now(self) -> datetime:  # type: ignore[override]
+        return datetime.now(UTC) + self._ahead
+
+    @now.setter
+    def now(self, moment: datetime) -> None:
+        self._ahead = moment - datetime.now(UTC)
+
+
+def reconcile_all(number: int) -> dict[str, Any]:
+    """Runs every five minutes until so many orders are settled."""
+    import reconcile
+    from payments import aws, provider, table
+
+    clock, asked = Running(), Asked(table.client)
+    for module in (reconcile, provider, table, aws):
+        module.time = clock  # type: ignore[attr-defined]
+    reconcile.datetime = clock.datetime  # type: ignore[misc]
+    settled_at = begun = clock.now
+
+    def note(request: Any, **_: Any) -> None:
+        nonlocal settled_at
+        if b'"order#' in request.body:
+            settled_at = clock.now
+
+    table.client.meta.events.register("before-send.dynamodb.UpdateItem", note)
+    settled, pages, runs, cpu = 0, 0, 0, time.process_time()
+    while settled < number:
+        started = clock.now
+        answer = reconcile.handler({"walk": "recent"}, Context(clock, TIMEOUT.total_seconds()))
+        runs, pages, settled = runs + 1, pages + answer["requests"], settled + answer["found"].get("settled", 0)
+        if not answer["found"]:
+            raise RuntimeError(f"{settled} of {number} orders are settled, and no more are found")
+        clock.now = max(clock.now, started + EVERY)
+    return {
+        "seconds": (settled_at - begun).total_seconds(),
+        "runs": runs,
+        "pages": pages,
+        "cpu": time.process_time() - cpu,
+        "requests": asked.counts,
+        "memory": peak_memory(),
+    }
+
+
+def relay_all(batches: str) -> dict[str, Any]:
+    """Batch by batch, as they came."""
+    import relay
+    from payments import table
+
+    asked = Asked(table.client, relay._bus)
+    clock, cpu, records = Running(), time.process_time(), 0
+    begun = time.perf_counter()
+    with Path(batches).open() as lines:
+        for line in lines:
+            event = {"Records": json.loads(line)}
+            records += len(event["Records"])
+            if (answer := relay.handler(event, Context(clock, 30))) != {"batchItemFailures": []}:
+                raise RuntimeError(answer)
+    return {
+        "seconds": time.perf_counter() - begun,
+        "records": records,
+        "cpu": time.process_time() - cpu,
+        "requests": asked.counts,
+        "memory": peak_memory(),
+    }
+
+
+class Asked:
+    """How often which operation of AWS was asked for, by these clients, second tries included."""
+
+    def __init__(self, *clients: Any) -> None:
+        self.counts: Counter[str] = Counter()
+        for client in clients:
+            client.meta.events.register("before-send", self._note)
+
+    def _note(self, event_name: str, **_: Any) -> None:
+        self.counts[event_name.rpartition(".")[2]] += 1
+
+
+def peak_memory() -> float:
+    """MB, of this process."""
+    [peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(peak.split()[1]) / 1e3
+
+
+if __name__ == "__main__":
+    what, number, batches, results = sys.argv[1:]
+    measured = reconcile_all(int(number)) if what == "reconcile" else relay_all(batches)
+    Path(results).write_text(json.dumps(measured))
