@@ -25,6 +25,7 @@ from sandbox import pocketsflow as fake
 from sandbox.servers import Server
 from sandbox.template import ROOT, Function
 from sandbox.worker import lambda_environment
+from tests.bench import endpoint
 from tests.conftest import deployed_stack, template
 from tests.simulation import motospeed
 from tests.world import PRODUCTS, World, world
@@ -40,7 +41,6 @@ def main(what: str, number: int, results: str) -> None:
         deployed_stack() as stack,
         pytest.MonkeyPatch.context() as patch,
         world(stack, patch, start) as shop,
-        contextlib.closing(Server(0)) as aws_server,
         contextlib.closing(Server(0)) as pocketsflow_server,
         tempfile.TemporaryDirectory() as folder,
     ):
@@ -50,18 +50,18 @@ def main(what: str, number: int, results: str) -> None:
             with open(f"{folder}/batches", "w") as batches:
                 batches.writelines(f"{json.dumps(batch)}\n" for batch in stream(shop, number, function))
         motospeed.speed_up(patch, motospeed.table_of(stack.table), written=lambda: None)
-        aws_server.start(application())
         pocketsflow_server.start(fake.application(shop.account))
-        subprocess.run(
+        with endpoint.serving(application()) as aws_url:
+            subprocess.run(
             [sys.executable, "-m", "tests.bench.backlog_function", what, str(number), f"{folder}/batches", results],
             cwd=ROOT,
             env={
                 **lambda_environment(function),
-                "AWS_ENDPOINT_URL": aws_server.url,
+                "AWS_ENDPOINT_URL": aws_url,
                 "POCKETSFLOW_URL": pocketsflow_server.url,
                 "RECONCILE_FROM": (start - AGO).isoformat(),
             },
-            stdout=open("/tmp/plan/BACK.child", "w"), check=True,
+            stdout=subprocess.DEVNULL, check=True,
         )  # fmt: skip
 
 
@@ -117,4 +117,3 @@ def application() -> WSGIApplication:
 def _taken(body: bytes) -> str:
     entries = [{"EventId": str(number)} for number, _ in enumerate(json.loads(body)["Entries"])]
     return json.dumps({"FailedEntryCount": 0, "Entries": entries})
-
