@@ -53,16 +53,17 @@ def main(what: str, number: int, results: str) -> None:
         pocketsflow_server.start(fake.application(shop.account))
         with endpoint.serving(application()) as aws_url:
             subprocess.run(
-            [sys.executable, "-m", "tests.bench.backlog_function", what, str(number), f"{folder}/batches", results],
-            cwd=ROOT,
-            env={
-                **lambda_environment(function),
-                "AWS_ENDPOINT_URL": aws_url,
-                "POCKETSFLOW_URL": pocketsflow_server.url,
-                "RECONCILE_FROM": (start - AGO).isoformat(),
-            },
-            stdout=subprocess.DEVNULL, check=True,
-        )  # fmt: skip
+                [sys.executable, "-m", "tests.bench.backlog_function", what, str(number), f"{folder}/batches", results],
+                cwd=ROOT,
+                env={
+                    **lambda_environment(function),
+                    "AWS_ENDPOINT_URL": aws_url,
+                    "POCKETSFLOW_URL": pocketsflow_server.url,
+                    "EVERY_SECONDS": str(min([schedule.seconds for schedule in function.schedules], default=0)),
+                    "RECONCILE_FROM": (start - AGO).isoformat(),
+                },
+                stdout=subprocess.DEVNULL, check=True,
+            )  # fmt: skip
 
 
 def pay_unheard(shop: World, number: int) -> None:

@@ -5,6 +5,8 @@ Nothing else is in this process, so its processor time and its memory are the fu
 """
 
 import json
+import math
+import os
 import sys
 import time
 from collections import Counter
@@ -14,8 +16,8 @@ from typing import Any
 
 from tests.clock import Clock, Context
 
-TIMEOUT, EVERY = timedelta(seconds=240), timedelta(minutes=5)
-"""Of a run of reconciliation, and from the beginning of one to the next (template.yaml)."""
+TIMEOUT = int(os.environ["SANDBOX_TIMEOUT"])
+"""Seconds that an invocation may take."""
 
 
 class Running(Clock):
@@ -35,9 +37,10 @@ class Running(Clock):
 
 
 def reconcile_all(number: int) -> dict[str, Any]:
-    """Runs every five minutes until so many orders are settled."""
+    """Again and again, as its schedule does, until so many orders are settled. `floor`: after so many seconds the last
+    page that they are on may be asked for, if nothing but the rate limit takes time."""
     import reconcile
-    from payments import aws, provider, table
+    from payments import aws, pocketsflow, provider, table
 
     clock, asked = Running(), Asked(table.client)
     for module in (reconcile, provider, table, aws):
@@ -52,14 +55,23 @@ def reconcile_all(number: int) -> dict[str, Any]:
 
     table.client.meta.events.register("before-send.dynamodb.UpdateItem", note)
     settled, pages, runs, cpu = 0, 0, 0, time.process_time()
+    every = timedelta(seconds=int(os.environ["EVERY_SECONDS"]))
     while settled < number:
         started = clock.now
-        answer = reconcile.handler({"walk": "recent"}, Context(clock, TIMEOUT.total_seconds()))
+        answer = reconcile.handler({"walk": "recent"}, Context(clock, TIMEOUT))
         runs, pages, settled = runs + 1, pages + answer["requests"], settled + answer["found"].get("settled", 0)
         if not answer["found"]:
             raise RuntimeError(f"{settled} of {number} orders are settled, and no more are found")
-        clock.now = max(clock.now, started + EVERY)
+        clock.now = max(clock.now, started + every)
+    last_page = math.ceil(number / pocketsflow.PAGE_SIZE)
     return {
+        "page_size": pocketsflow.PAGE_SIZE,
+        "per_minute": provider.PER_MINUTE,
+        "window": provider.WINDOW_SECONDS,
+        "reserve": pocketsflow.LIST_SECONDS + provider.MARGIN_SECONDS,
+        "timeout": TIMEOUT,
+        "every": every.total_seconds(),
+        "floor": (last_page - 1) // provider.PER_MINUTE * provider.WINDOW_SECONDS,
         "seconds": (settled_at - begun).total_seconds(),
         "runs": runs,
         "pages": pages,
@@ -81,7 +93,7 @@ def relay_all(batches: str) -> dict[str, Any]:
         for line in lines:
             event = {"Records": json.loads(line)}
             records += len(event["Records"])
-            if (answer := relay.handler(event, Context(clock, 30))) != {"batchItemFailures": []}:
+            if (answer := relay.handler(event, Context(clock, TIMEOUT))) != {"batchItemFailures": []}:
                 raise RuntimeError(answer)
     return {
         "seconds": time.perf_counter() - begun,
