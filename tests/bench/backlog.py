@@ -20,10 +20,10 @@ TEXT = """\
 ## Reconcile and relay
 
 **Reconcile**: so many orders were paid, and no webhook came. `reconcile` runs every {every:.0f} minutes, as its
-schedule does (`{{"walk": "recent"}}`), until all are settled. Where it waits to keep its pace nobody waits: its clock is
-put forward. All else is time as it passes, also that of AWS (moto) and of the fake Pocketsflow, which are in a process
-of their own. **Relay**: the {per_order:.0f} records that each of so many paid orders leaves in the table's stream
-(opened, its session, paid, the payment linked with it), as Lambda hands them over. Each run is a fresh process.
+schedule does (`{{"walk": "recent"}}`), until all are settled. Where it waits to keep its pace nobody waits: its clock
+is put forward. All else is time as it passes, also that of AWS (moto) and of the fake Pocketsflow, which are in a
+process of their own. **Relay**: the {per_order:.0f} records that each of so many paid orders leaves in the table's
+stream (opened, its session, paid, the payment linked with it), as Lambda hands them over. Each run is a fresh process.
 
 {table}
 
