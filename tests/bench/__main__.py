@@ -1,47 +1,118 @@
-"""`python -m tests.bench`: what the functions cost beside what others would use, as a report in Markdown.
+"""`python -m tests.bench`: what the functions cost beside what others would use, as a report in Markdown with a chart.
 
-Prints it and writes it to docs/performance.md. Nothing is asserted: figures are for people, and machines differ.
+Writes docs/performance.md and docs/performance.svg, and prints the report. Nothing is asserted: figures are for people,
+and machines differ.
 """
 
 import argparse
 import os
 import platform
 import re
+import statistics
 import subprocess
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 from sandbox.template import ROOT
-from tests.bench import baselines, cold, warm
-from tests.bench.report import Scale
+from tests.bench import artifacts, backlog, baselines, burst, chart, cold, cold_emulated, cost, warm
+from tests.bench.report import Scale, Section, Target, table
 
 REPORT = """\
 # Performance
 
-Written by `make bench`. Absolute figures are of one machine; **the ratios count**. Each figure is a median, with the
-10th and 90th percentile in brackets. A ratio is taken within each round, where everything runs once in turns, so that
-what else the machine is doing cancels out. CPU is user and system time.
+Written by `make bench`. Absolute figures are of one machine; **the ratios count**. Each figure is a median,
+with the 10th and 90th percentile in brackets. A ratio is taken within each round, where everything runs once in turns,
+so that what else the machine is doing cancels out. CPU is user and system time.
 
 {machine}
 
+![Bars of what is measured below](performance.svg)
+
+## Targets
+
+{targets}
+
 {sections}
-"""
+
+{scaling}"""
+
+LOGGED = {warm.OURS: cost.OUR_LOG_BYTES}
+"""Bytes for each webhook."""
+WRITE_UNITS = {warm.OURS: cost.OUR_WRITE_UNITS}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description="Measures cold starts and the webhook.")
-    parser.add_argument("--rounds", type=int, default=30, help="of cold starts, at least 2; ten times as many warm")
-    parser.add_argument("--output", default=str(ROOT / "docs/performance.md"), help="a file, or - for none")
-    arguments = parser.parse_args()
-    if arguments.rounds < 2:
+    every = Scale()
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=every.rounds, help="of starts, at least 2; warm ten times that")
+    parser.add_argument("--burst", type=int, default=every.burst, help="webhooks at once")
+    parser.add_argument("--orders", type=int, default=every.orders, help="to reconcile and to relay")
+    parser.add_argument("--output", default=str(ROOT / "docs"), help="a folder, or - for none")
+    given = parser.parse_args()
+    if given.rounds < 2:
         parser.error("--rounds must be at least 2")
-    scale = Scale(arguments.rounds)
-    sections = (cold.section(cold.measure(scale)), warm.section(warm.measure(scale)))
-    report = REPORT.format(machine=_machine(), sections="\n".join(section.text for section in sections).strip())
-    if arguments.output != "-":
-        Path(arguments.output).write_text(report)
+    if given.burst < 1 or given.orders < 1:
+        parser.error("--burst and --orders must be at least 1")
+    scale = Scale(given.rounds, given.burst, given.orders)
+    sections = list(_sections(scale))
+    report = REPORT.format(
+        machine=_machine(),
+        targets=_targets([target for section in sections for target in section.targets]),
+        sections="\n".join(section.text for section in sections).strip(),
+        scaling=Path(__file__).with_name("scaling.md").read_text(),
+    )
+    if given.output != "-":
+        folder = Path(given.output)
+        (folder / "performance.md").write_text(report)
+        chart.draw([panel for section in sections for panel in section.panels], folder / "performance.svg")
     print(report, end="")
+
+
+def _sections(scale: Scale) -> Iterable[Section]:
+    yield cold.section(cold.measure(scale))
+    with artifacts.built() as made:
+        starts = cold_emulated.measure(scale, made)
+        calls = warm.measure(scale)
+        yield cold_emulated.section(starts)
+        yield warm.section(calls)
+        yield burst.section(burst.measure(scale, made))
+    told = backlog.measure(scale)
+    yield backlog.section(told)
+    relayed = told.relayed[scale.orders]
+    if starts.webhooks:
+        yield cost.section(_webhooks(starts, calls), relayed.cpu / scale.orders * 1000)
+
+
+def _webhooks(starts: cold_emulated.Figures, calls: warm.Figures) -> list[cost.Webhook]:
+    """Each that is measured warm, and cold through the emulator."""
+    return [
+        cost.Webhook(
+            name,
+            warm=statistics.median(call.cpu for call in each[warm.FIRST]),
+            cold=statistics.median(start.cpu for start in starts.webhooks[name]),
+            dynamodb=statistics.fmean(call.dynamodb for call in each[warm.FIRST]),
+            secrets=statistics.fmean(call.secrets for call in each[warm.FIRST]),
+            write_units=WRITE_UNITS.get(name, statistics.fmean(call.dynamodb for call in each[warm.FIRST])),
+            logged=LOGGED.get(name, 0),
+        )
+        for name, each in calls.items()
+        if name in starts.webhooks
+    ]
+
+
+def _targets(targets: Sequence[Target]) -> str:
+    rows = [
+        (
+            target.what,
+            f"≤ {target.bound:g} {target.unit}",
+            f"{target.measured:.2f}",
+            "holds" if target.measured <= target.bound else "**missed**",
+        )
+        for target in targets
+    ]
+    return table(("target", "bound", "measured", ""), *rows)
 
 
 def _machine() -> str:
@@ -52,7 +123,7 @@ def _machine() -> str:
         system = platform.freedesktop_os_release()["PRETTY_NAME"]
     except OSError:
         system = platform.system()
-    packages = [f"{name} {version(name)}" for name in ("boto3", "botocore", "aws-lambda-powertools", "requests")]
+    packages = [f"{name} {version(name)}" for name in ("boto3", "botocore", "aws-lambda-powertools", "moto")]
     if node := baselines.node():
         packages.append("Node " + subprocess.check_output([node, "--version"], text=True).strip("v\n"))
     return (

@@ -4,31 +4,80 @@ every connector, the secrets that it cannot answer without, and orders that wait
 import contextlib
 import itertools
 import json
+import os
+import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 import requests
 
 from sandbox import aws
 from sandbox.platforms.shopify import CLIENT_SECRET
-from sandbox.servers import Server
-from sandbox.template import Template
+from sandbox.template import ROOT, Template
 from sandbox.worker import lambda_environment
-from tests.bench import baselines
-from tests.bench.warm import IDEMPOTENCY_TABLE, Caller
+from tests.bench import baselines, endpoint
 from tests.conftest import CONNECTORS, template
 from tests.payloads import SECRET
 
 AT_ONCE = 25
 """Items of one BatchWriteItem."""
+IDEMPOTENCY_TABLE = "idempotency"
+DYNAMODB, SECRETS = "DynamoDB_20120810", "secretsmanager"
+"""As the header names them."""
+
+
+class Wire:
+    """A WSGI application in front of AWS's, which counts requests by service."""
+
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        self._seen[environ.get("HTTP_X_AMZ_TARGET", "").partition(".")[0]] += 1
+        return self._application(environ, start_response)
+
+    def take(self) -> Counter[str]:
+        """Those since the last look."""
+        seen, self._seen = self._seen, Counter()
+        return seen
+
+
+class Caller:
+    """A process that calls a handler (tests/bench/caller.py)."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        reader, writer = os.pipe()
+        self._process = subprocess.Popen(
+            [*command, str(writer)],
+            env=environment, cwd=ROOT, pass_fds=[writer], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+        )  # fmt: skip
+        os.close(writer)
+        self._answers = os.fdopen(reader)
+
+    def tell(self, **call: Any) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(call) + "\n")
+        self._process.stdin.flush()
+        if not (line := self._answers.readline()):
+            raise RuntimeError(f"ended: {self._process.args}")
+        return json.loads(line)
+
+    def close(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._answers.close()
 
 
 class Cloud:
-    """`functions` are those of the template, by module."""
+    """`functions` are those of the template, by module; `wire` is what their requests come over."""
 
-    def __init__(self, declared: Template, url: str) -> None:
-        self.url = url
+    def __init__(self, declared: Template, url: str, wire: Wire) -> None:
+        self.url, self.wire = url, wire
         self.functions = {each.handler.rpartition(".")[0]: each for each in declared.functions()}
         self.dynamodb = aws.client("dynamodb", url)
         named = declared.references
@@ -41,13 +90,13 @@ class Cloud:
         self._numbers = itertools.count()
 
     def environment(self, module: str) -> dict[str, str]:
-        """Of a function whose modules are an artifact's."""
-        return self._of_artifact(lambda_environment(self.functions[module]))
+        return {**lambda_environment(self.functions[module]), "AWS_ENDPOINT_URL": self.url}
 
     def environment_of_baseline(self) -> dict[str, str]:
         webhook = self.functions["webhook"]
         told = {name: webhook.environment[name] for name in ("TABLE_NAME", "WEBHOOK_SECRETS_ARN")}
-        return self._of_artifact(baselines.environment(webhook, told | {"IDEMPOTENCY_TABLE": IDEMPOTENCY_TABLE}))
+        there = baselines.environment(webhook, told | {"IDEMPOTENCY_TABLE": IDEMPOTENCY_TABLE})
+        return {**there, "AWS_ENDPOINT_URL": self.url}
 
     def orders(self, number: int) -> list[str]:
         """Ids of new ones: as a checkout has opened the first, but for their ids."""
@@ -68,26 +117,20 @@ class Cloud:
 
     def _opened(self) -> str:
         """By the ledger's own code, in a process of its own."""
-        environment = {**lambda_environment(self.functions["webhook"]), "AWS_ENDPOINT_URL": self.url}
-        with contextlib.closing(Caller((sys.executable, "-m", "tests.bench.caller", "webhook"), environment)) as caller:
+        command = (sys.executable, "-m", "tests.bench.caller", "webhook")
+        with contextlib.closing(Caller(command, self.environment("webhook"))) as caller:
             [order_id] = caller.tell(open=1)["orders"]
         return order_id
-
-    def _of_artifact(self, environment: Mapping[str, str]) -> dict[str, str]:
-        there = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
-        # As root even a folder that is read-only takes byte code.
-        return there | {"AWS_ENDPOINT_URL": self.url, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 @contextlib.contextmanager
 def running() -> Iterator[Cloud]:
     declared = template(Mode="live", **CONNECTORS)
-    with contextlib.closing(Server(0)) as server:
-        server.start(aws.application())
-        with _moto_alone(server.url):
-            aws.create_resources(declared, server.url)
-            _fill(declared, server.url)
-            yield Cloud(declared, server.url)
+    wire = Wire(aws.application())
+    with endpoint.serving(wire) as url, _moto_alone(url):
+        aws.create_resources(declared, url)
+        _fill(declared, url)
+        yield Cloud(declared, url, wire)
 
 
 @contextlib.contextmanager

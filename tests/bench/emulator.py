@@ -126,12 +126,18 @@ class Environment:
             *("--runtime-interface-emulator-address", f"{HOST}:{port}"),
             *("--runtime-api-address", f"{HOST}:{of_runtime}"),
         )
+        variables = {
+            "PATH": os.environ["PATH"],
+            **environment,
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }  # root may write anywhere
+        variables.pop("PYTHONPATH", None)  # to other modules than the artifact's
         # Also the end of this process by force ends it, and its end the runtime's, which has nothing left to ask.
         bound = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
         self._process = subprocess.Popen(
             [*bound, str(_emulator()), "--log-level", "error", *addresses, *command],
             cwd=artifact,
-            env={"PATH": os.environ["PATH"], **environment},
+            env=variables,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,

@@ -2,26 +2,16 @@
 AWS."""
 
 import contextlib
-import json
-import os
 import statistics
-import subprocess
 import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
-from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from sandbox import aws
-from sandbox.servers import Server
-from sandbox.template import ROOT, Template
-from sandbox.worker import lambda_environment
-from tests.bench import baselines
+from tests.bench import baselines, cloud
+from tests.bench.cloud import DYNAMODB, SECRETS, Caller, Wire
 from tests.bench.cold import in_turns
 from tests.bench.deliveries import payment
 from tests.bench.report import Panel, Scale, Section, Target, ratios, spread, table
-from tests.conftest import template
-from tests.payloads import SECRET
 
 ROUNDS = 10
 """For each cold one: a call takes a fraction of a start."""
@@ -37,15 +27,14 @@ ANSWERS = {
 }
 """What the webhook says: another way through it would be another figure."""
 
-IDEMPOTENCY_TABLE = "idempotency"
-DYNAMODB, SECRETS = "DynamoDB_20120810", "secretsmanager"  # as the header names them
 TEXT = """\
 ## Warm webhook
 
 A process that has answered others calls its handler once. The order is in the table, the secret is known, log lines and
 metrics are written; a duplicate is the delivery before, once more. The bare `update_item` sets one attribute of such an
-order, under a condition, by a boto3 client in the same process. AWS is moto in another process: its CPU is not counted,
-its time on the clock is, which is most of it. Requests are counted in front of it, for all calls. Every process has its
+order, under a condition, by a boto3 client in the same process. AWS is moto in another process, which
+keeps connections as AWS does: its CPU is not counted, its time on the clock is, which is most of it. Requests are
+counted in front of it, for all calls. Every process has its
 turn in every round, of which there are {rounds}, after {warm_up} that are not counted. A signature that fails has the
 webhook look for a new secret, once a minute.{node}
 
@@ -65,50 +54,6 @@ class Call(NamedTuple):
 
 Figures = Mapping[str, Mapping[str, Sequence[Call]]]
 """By process, then by call."""
-
-
-class Wire:
-    """A WSGI application in front of AWS's, which counts requests by service."""
-
-    def __init__(self, application: WSGIApplication) -> None:
-        self._application = application
-        self._seen: Counter[str] = Counter()
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self._seen[environ.get("HTTP_X_AMZ_TARGET", "").partition(".")[0]] += 1
-        return self._application(environ, start_response)
-
-    def take(self) -> Counter[str]:
-        """Those since the last look."""
-        seen, self._seen = self._seen, Counter()
-        return seen
-
-
-class Caller:
-    """A process that calls a handler (tests/bench/caller.py)."""
-
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        reader, writer = os.pipe()
-        self._process = subprocess.Popen(
-            [*command, str(writer)],
-            env=environment, cwd=ROOT, pass_fds=[writer], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        os.close(writer)
-        self._answers = os.fdopen(reader)
-
-    def tell(self, **call: Any) -> dict[str, Any]:
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(call) + "\n")
-        self._process.stdin.flush()
-        if not (line := self._answers.readline()):
-            raise RuntimeError(f"ended: {self._process.args}")
-        return json.loads(line)
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
-        self._answers.close()
 
 
 def measure(scale: Scale) -> Figures:
@@ -189,40 +134,22 @@ def section(figures: Figures) -> Section:
 
 def _start(stack: contextlib.ExitStack) -> tuple[Wire, dict[str, Caller]]:
     """AWS, and a process for each that is measured; all end with `stack`."""
-    server = stack.enter_context(contextlib.closing(Server(0)))
-    wire = Wire(aws.application())
-    server.start(wire)
-    declared = template(Stage="sandbox")
-    aws.create_resources(declared, server.url)
-    secret = declared.references["WebhookSecrets"]["Ref"]
-    aws.client("secretsmanager", server.url).put_secret_value(SecretId=secret, SecretString=SECRET)
-    aws.client("dynamodb", server.url).create_table(
-        TableName=IDEMPOTENCY_TABLE,
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    return wire, {
-        name: stack.enter_context(contextlib.closing(Caller(command, {**environment, "AWS_ENDPOINT_URL": server.url})))
-        for name, command, environment in _processes(declared, secret)
+    here = stack.enter_context(cloud.running())
+    return here.wire, {
+        name: stack.enter_context(contextlib.closing(Caller(command, environment)))
+        for name, command, environment in _processes(here)
     }
 
 
-def _processes(declared: Template, secret: str) -> Iterator[tuple[str, Sequence[str], Mapping[str, str]]]:
-    [webhook] = [function for function in declared.functions() if function.handler == "webhook.handler"]
-    told = {
-        "TABLE_NAME": webhook.environment["TABLE_NAME"],
-        "WEBHOOK_SECRETS_ARN": secret,
-        "IDEMPOTENCY_TABLE": IDEMPOTENCY_TABLE,
-    }
-    beside = baselines.environment(webhook, told)
+def _processes(here: cloud.Cloud) -> Iterator[tuple[str, Sequence[str], Mapping[str, str]]]:
     python = (sys.executable, "-m", "tests.bench.caller")
-    yield OURS, (*python, "webhook"), {**lambda_environment(webhook), "PATIENCE": "20"}  # of a busy machine
+    yield OURS, (*python, "webhook"), {**here.environment("webhook"), "PATIENCE": "20"}  # of a busy machine
     for name, module in baselines.PYTHON.items():
-        yield name, (*python, module), beside
+        yield name, (*python, module), here.environment_of_baseline()
     if node := baselines.node():
         module = baselines.NODE[baselines.WRITTEN]
-        yield baselines.WRITTEN, (node, str(baselines.EXPRESS / "caller.mjs"), str(module)), beside
+        command = (node, str(baselines.EXPRESS / "caller.mjs"), str(module))
+        yield baselines.WRITTEN, command, here.environment_of_baseline()
 
 
 def _orders(callers: Mapping[str, Caller], each: int) -> dict[str, list[str]]:
