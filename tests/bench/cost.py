@@ -34,7 +34,7 @@ TEXT = """\
 
 **A model, not a measurement**: list prices of us-east-1 in US dollars, without the free tier, and CPU as measured
 above. A function of M MB has [M / {processor:,} of a processor][memory], so CPU takes {processor:,} / M times as long,
-in the init phase, too. Assumed: DynamoDB answers after {dynamodb} ms, Secrets Manager after {secrets} ms, and {cold:.0%}
+in the init phase, too. Assumed: DynamoDB answers after {dynamodb} ms, Secrets Manager after {secrets}, and {cold:.0%}
 of the webhooks meet a cold start, [which is billed][init]. What a month costs without an order, and what metrics cost,
 says the [README](../README.md#cost).
 
