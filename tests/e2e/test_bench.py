@@ -5,7 +5,6 @@ import subprocess
 import sys
 from itertools import product
 from pathlib import Path
-from xml.etree import ElementTree
 
 import pytest
 
@@ -121,8 +120,8 @@ def test_the_chart_shows_what_was_measured(made: Path) -> None:
     """An SVG that names ours and each baseline; the document shows the one of its own run."""
     needs_all()
     for chart in (made / "performance.svg", ROOT / "docs/performance.svg"):
-        drawn = "".join(ElementTree.parse(chart).getroot().itertext())
-        assert {name for name in ("webhook", *baselines.PYTHON, *baselines.NODE) if name not in drawn} == set()
+        drawn = re.findall("<!-- (.+?) -->", chart.read_text())  # letters are outlines, and named
+        assert {"webhook", *baselines.PYTHON, *baselines.NODE} <= {*drawn}
     assert "(performance.svg)" in DOCUMENT
 
 

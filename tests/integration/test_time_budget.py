@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,6 +26,7 @@ import checkout
 import server
 import webhook
 from payments import aws, challenge, outbound, pocketsflow, secrets, table
+from payments.warm_up import warm_up
 from sandbox import challenge as challenge_stand_in
 from sandbox.worker import Context
 from tests.conftest import Aws, holds, template, use_dynamodb
@@ -180,6 +182,29 @@ def test_the_webhook_answers_in_time_in_every_weather(cloud: Aws, kind: str) -> 
         cloud.clear()
 
     assert every_weather(TIMEOUT["webhook.handler"], live, bad) > 30
+
+
+@pytest.mark.parametrize(
+    ("fates", "asked"),
+    [
+        (("slow", "slow"), ["secretsmanager", "dynamodb"]),
+        *(((bad, "slow", "slow"), ["secretsmanager"] * 2 + ["dynamodb"]) for bad in ("lost", "failed")),
+        *((("slow", bad), ["secretsmanager", "dynamodb"]) for bad in ("lost", "unheard")),
+    ],
+)
+def test_the_init_phase_leaves_time_for_the_webhook(
+    cloud: Aws, monkeypatch: pytest.MonkeyPatch, fates: Fates, asked: list[str]
+) -> None:
+    """The secret as often as ever, the ledger once, whatever becomes of it; the webhook that waits for both settles
+    within the five seconds that Pocketsflow does."""
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
+    order_id, weather = open_order(), Weather(TIMEOUT["webhook.handler"], fates)
+    with under(weather):
+        warm_up(webhook.WEBHOOK_SECRETS_ARN, datetime.now(UTC))
+        assert weather.asked == asked
+        _, told = answered(webhook.handler(delivery(paid(order_id)), Context(4)))
+    assert told["outcome"] == "settled"
+    assert weather.now <= 5 - 1  # for importing, and for the way
 
 
 @pytest.mark.parametrize("fate", ["lost", "unheard", "failed"])
