@@ -1,6 +1,6 @@
 # make demo    the whole system on this machine, and one purchase      (ONCE=1: end after it; PORT=9000; CONNECTOR=shopify)
 # make test    every test; make lint: what reads the code              (both edit nothing)
-# make bench   what a cold start and a webhook cost                    (ARGS=--rounds=100; writes docs/performance.md)
+# make bench   what it costs beside what others would use, in ten minutes (ARGS=--rounds=100; writes docs/performance.md and .svg)
 # make simulate  a day at each rate of lost webhooks              (ARGS=--payments=500; writes docs/reliability.md)
 # make fuzz    requests that nobody sends, for a minute each            (SECONDS=600; what is found stays in tests/fuzz/findings/)
 # make screenshots  docs/screenshots/, by a browser that buys
