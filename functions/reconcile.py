@@ -155,10 +155,7 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, since: datetime 
     if findings.counts["unreadable"]:
         walks.trouble.append("unreadable rows")
     count("PocketsflowRequests", provider.requests)
-    for payment_id, made_at in findings.found.items():
-        run.unheard[payment_id] = timestamp(made_at)
-        measure("PaymentToSettlement", datetime.now(UTC) - made_at)
-    run.unheard = dict(list(run.unheard.items())[-MOST_UNHEARD:])
+    _note_found(run, findings)
     if walks.trouble:
         needs_attention("reconcile_partial", trouble="; ".join(walks.trouble))
     is_partial, found = bool(walks.trouble), dict(findings.counts)
@@ -172,6 +169,16 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, since: datetime 
         "unfinished": sorted(run.walks),
         "dry_run": dry,
     }
+
+
+def _note_found(run: Run, findings: Findings) -> None:
+    """Page by page, so that a run of ten thousand payments takes no more memory than one of a hundred, and that one
+    which is killed has noted what it found."""
+    for payment_id, made_at in findings.found.items():
+        run.unheard[payment_id] = timestamp(made_at)
+        measure("PaymentToSettlement", datetime.now(UTC) - made_at)
+    findings.found.clear()
+    run.unheard = dict(list(run.unheard.items())[-MOST_UNHEARD:])
 
 
 def _look_back(run: Run, now: datetime) -> None:
@@ -241,6 +248,7 @@ class _Walks:
             if walk.page > (MAX_PAGES if name in URGENT else MAX_PAGES_OF_HISTORY) or (is_again and page.has_more):
                 raise RequestFailed("endless")
             take(page.rows, since, until)
+            _note_found(self._run, self._findings)
             met = ids
             if not ids or is_again or page.has_more is False:
                 break

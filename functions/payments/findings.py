@@ -69,7 +69,7 @@ class Findings:
         self._want_refunds = want_refunds
         self._failed_in_a_row = 0
         self.found: dict[str, datetime] = {}
-        """Payments that settled their order here and now, by the time that they were made."""
+        """Payments that settled their order here, by the time that they were made. Whoever notes them empties it."""
         self.counts: Counter[str] = Counter()
         """`unreadable` are rows that are not what they should be: never to be taken for "there are none"."""
 

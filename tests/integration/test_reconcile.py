@@ -92,6 +92,24 @@ def test_every_page_is_read(shop: World, monkeypatch: pytest.MonkeyPatch, fault:
     assert shop.requests.count("GET /orders") >= 3
 
 
+def test_what_a_killed_run_had_found_is_noted(shop: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Payments that no webhook told of are noted with their page: of those that a run settled before it was killed the
+    next one asks, too, whether a webhook has come."""
+    monkeypatch.setattr(pocketsflow, "PAGE_SIZE", 3)
+    for _ in range(9):
+        shop.buy_unheard()
+
+    def kill() -> None:
+        if shop.requests.count("GET /orders") == 3:
+            raise MemoryError
+
+    shop.on_request = kill
+    with pytest.raises(MemoryError):
+        shop.reconcile()
+    settled = [pk for pk, item in shop.stack.items().items() if pk.startswith("order#") and "open_day" not in item]
+    assert len(settled) == len(shop.stack.items()["reconcile#state"]["unheard"]["M"]) == 6
+
+
 def test_what_was_made_outside_of_the_window_is_left_alone(shop: World) -> None:
     """A list that ignores dates shows all there ever was; only what is in the window is taken in."""
     shop.buy_unheard()
