@@ -91,7 +91,7 @@ def _webhooks(starts: cold_emulated.Figures, calls: warm.Figures) -> list[cost.W
         cost.Webhook(
             name,
             warm=statistics.median(call.cpu for call in each[warm.FIRST]),
-            cold=statistics.median(start.cpu for start in starts.webhooks[name]),
+            cold=statistics.median(start.cpu for start in starts.webhooks[name]) * 1000,
             dynamodb=statistics.fmean(call.dynamodb for call in each[warm.FIRST]),
             secrets=statistics.fmean(call.secrets for call in each[warm.FIRST]),
             write_units=WRITE_UNITS.get(name, statistics.fmean(call.dynamodb for call in each[warm.FIRST])),
