@@ -29,11 +29,12 @@ stream (opened, its session, paid, the payment linked with it), as Lambda hands 
 
 {floor}
 
-A function of {memory} MB has {share:.2f} of a processor, where {cpu:.2f} ms of CPU are {cpu_there:.1f} ms:
-the {burst:,} orders of {per_minute} pages take {burst_seconds:.0f} of the {window} seconds until the next {per_minute}.
-A run may take {timeout} seconds, and asks for no page in the last {reserve:.0f}: room for {run_pages} pages. With more
-orders than are on those the next run goes on, {every:.0f} minutes after the beginning of the one before: a long backlog
-is worked off at {run_pages} pages in {every:.0f} minutes, {sustained:.0f} orders a second.
+A function of {memory} MB has {share:.2f} of a processor, where {cpu:.2f} ms of CPU are {cpu_there:.1f} ms: the
+{burst:,} orders of {per_minute} pages take {burst_seconds:.0f} of the {window} seconds until the next {per_minute}, and
+as long after the last. A run may take {timeout} seconds, and asks for no page in the last {reserve:.0f}: room for
+{run_pages} pages. With more orders than are on those the next run goes on, {every:.0f} minutes after the beginning of
+the one before: a long backlog is worked off at {run_pages} pages in {every:.0f} minutes, {sustained:.0f} orders a
+second.
 """
 
 FLOOR = """\
