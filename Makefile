@@ -80,7 +80,7 @@ lock: .venv/dev.ready
 	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $<
 	ln -sf ../../ops/pf $(VENV)/bin/pf && touch $@
 
-# Apart, because they hold boto3 and pydantic back, or bring what requests would import.
+# Apart, because they hold boto3 and pydantic back.
 .venv/sam.ready: requirements/sam.txt .venv/dev.ready
 	uv venv -q --clear --python $(VENV)/bin/python $(VENV)/sam
 	uv pip install -q --python $(VENV)/sam --require-hashes -r $< && touch $@

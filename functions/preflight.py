@@ -8,15 +8,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-import requests
-
-from payments import addresses, catalogue
+from payments import addresses, catalogue, outbound
 from payments.telemetry import logger, where
 
 ORIGINS = os.environ["ALLOWED_ORIGINS"].split(",")
 RETURN_ADDRESSES = [os.environ["SUCCESS_URL"], os.environ["CANCEL_URL"]]
 PRODUCT_PER_ORDER = os.environ["PRODUCT_PER_ORDER"] == "on"
 CATALOGUE = Path(__file__).parent / "catalogue.json"
+SECONDS = 5.0
+_MAX_ANSWER = 1024
+
+_http = outbound.session()
 
 
 class NotTold(Exception):
@@ -34,11 +36,11 @@ def handler(event: dict[str, Any], _context: object) -> None:
         **{name: event[name] for name in ("StackId", "RequestId", "LogicalResourceId")},
     }
     try:  # no content type: the address is presigned without one
-        said = requests.put(event["ResponseURL"], data=json.dumps(answer).encode(), timeout=5)
-    except requests.RequestException as error:
+        said = outbound.send(_http, "PUT", event["ResponseURL"], SECONDS, _MAX_ANSWER, body=json.dumps(answer).encode())
+    except (outbound.NoAnswer, outbound.NotHttp) as error:
         raise NotTold(where(error)) from None
-    if not said.ok:
-        raise NotTold(f"status {said.status_code}")
+    if not 200 <= said.status < 300:
+        raise NotTold(f"status {said.status}")
 
 
 def _obstacle() -> str | None:

@@ -112,14 +112,12 @@ class Provider:
     def _ask(self, method: str, path: str, body: Any = None, *, absent_is_fine: bool = False) -> Any:
         from payments import pocketsflow
 
-        more: dict[str, Any] = {}
-        if body is not None:
-            more = {"data": simplejson.dumps(body, use_decimal=True), "headers": {"Content-Type": "application/json"}}
-        elif method == "POST":
-            more = {"data": "{}", "headers": {"Content-Type": "application/json"}}
+        if body is None and method == "POST":
+            body = {}
+        sent = None if body is None else simplejson.dumps(body, use_decimal=True).encode()
         repeatable = method != "POST"
         return _said(
-            lambda: pocketsflow.call(self._api_key, method, path, SECONDS, **more),
+            lambda: pocketsflow.call(self._api_key, method, path, SECONDS, sent),
             what=f"{method} {path}",
             repeatable=repeatable,
             absent_is_fine=absent_is_fine,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import simplejson
 
 if TYPE_CHECKING:
-    import requests
+    from urllib3 import PoolManager
 
 SECONDS = 10.0
 """Of one request: a cold start is in it."""
@@ -37,7 +37,7 @@ class Answer:
 
 
 @functools.cache
-def session() -> "requests.Session":
+def session() -> "PoolManager":
     from payments import outbound
 
     return outbound.session()
@@ -48,16 +48,14 @@ def ask(method: str, url: str, body: bytes | None = None, headers: Mapping[str, 
     from payments import outbound, strictjson
 
     try:
-        response, read = outbound.send(
-            session(), method, url, SECONDS, _MAX_ANSWER, data=body, headers=dict(headers or {})
-        )
+        answer = outbound.send(session(), method, url, SECONDS, _MAX_ANSWER, headers=headers, body=body)
     except (outbound.NoAnswer, outbound.NotHttp):
         raise NoAnswer from None
     try:
-        content = strictjson.parse(read)
+        content = strictjson.parse(answer.body)
     except strictjson.Unreadable:
         content = {}
-    return Answer(response.status_code, response.headers, content if isinstance(content, dict) else {})
+    return Answer(answer.status, answer.headers, content if isinstance(content, dict) else {})
 
 
 def deliver(url: str, event: str, content: Any, secret: str) -> Answer:

@@ -5,7 +5,6 @@ Time passes only where a test says so. What SQS would do by its clock (hide a me
 test's; which events reach the queue the bus decides.
 """
 
-import io
 import json
 import random
 from collections.abc import Iterable, Iterator
@@ -14,16 +13,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-import requests
-from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
-from werkzeug.test import Client
+from urllib3.exceptions import ProtocolError
 
 from connectors import consumer, deliveries, outgoing
 from payments import secrets
 from sandbox import aws
 from sandbox.template import ROOT, Template
 from tests.conftest import Aws, template
+from tests.transport import Sent, Transport, of, response
 from tests.world import Clock, Context
 
 BATCH = 3
@@ -78,7 +76,7 @@ class Line:
         """That reached the platform or got lost, as "POST /path"."""
         self.crashes = 0
         """How many of the next events are delivered, and the process ends before it has noted that."""
-        self._stack, self._module, self._client = stack, module, Client(application)
+        self._stack, self._module, self._answer = stack, module, of(application)
         self._queue = nested.references["Queue"]["Ref"]
         self._hidden: dict[str, int] = {}
         self._number = 0
@@ -160,19 +158,17 @@ class Line:
 
     # --- The internet -------------------------------------------------------------------------------------------------
 
-    def send(self, request: requests.PreparedRequest) -> requests.Response:
-        self.requests.append(f"{request.method} {request.path_url}")
+    def send(self, sent: Sent) -> HTTPResponse:
+        self.requests.append(f"{sent.method} {sent.target}")
         fault = self.faults.pop(0) if self.faults else None
         if fault and fault.lost == "request":
-            raise requests.ConnectionError
+            raise ProtocolError
         if fault and fault.status:
-            return response(request, fault.status, fault.headers, fault.body)
-        answer = self._client.open(
-            request.path_url, method=request.method, headers=list(request.headers.items()), data=request.body
-        )
+            return response(fault.status, fault.headers, fault.body)
+        answer = self._answer(sent)
         if fault and fault.lost == "answer":
-            raise requests.ConnectionError
-        return response(request, answer.status_code, dict(answer.headers), answer.data)
+            raise ProtocolError
+        return answer
 
     # --- What it has noted --------------------------------------------------------------------------------------------
 
@@ -188,28 +184,6 @@ class Line:
         """Of the connector's table, plain, by pk."""
         found = self._stack.dynamodb.scan(TableName=deliveries.TABLE)["Items"]
         return {item["pk"]["S"]: deliveries.plain(item) for item in found}
-
-
-def response(request: requests.PreparedRequest, status: int, headers: dict[str, str], body: bytes) -> requests.Response:
-    """What came to a request."""
-    made = requests.Response()
-    made.status_code = status
-    made.headers.update(headers)
-    made.raw = HTTPResponse(io.BytesIO(body), headers=headers, preload_content=False, status=status)
-    made.request, made.url = request, str(request.url)
-    return made
-
-
-class _Internet(BaseAdapter):
-    def __init__(self, line: Line) -> None:
-        super().__init__()
-        self._line = line
-
-    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        return self._line.send(request)
-
-    def close(self) -> None:
-        pass
 
 
 @contextmanager
@@ -243,7 +217,7 @@ def connected(
         note(*told)
 
     patch.setattr(deliveries, "done", crash_or_note)
-    patch.setattr(outgoing._http, "adapters", {"https://": _Internet(line)})
+    patch.setattr(outgoing, "_http", Transport(line.send))
     secrets._copies.clear()
     yield line
     secrets._copies.clear()

@@ -16,6 +16,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import urllib3
+from urllib3.util import parse_url
+
 from sandbox.template import ROOT
 from sandbox.worker import Context
 
@@ -95,23 +98,23 @@ def _fork(handler: Callable[[Any, Any], Any], event: Any, kill: Kill | None, gat
 
 
 def _watch_the_wire(report: Callable[[str], None], kill: Kill | None, gate: tuple[int, int]) -> None:
-    """Every request that leaves the process passes here: botocore's, and those of `requests`."""
+    """Every request that leaves the process passes here: botocore's, and those of payments.outbound."""
     import botocore.httpsession
 
     numbers, waited = itertools.count(1), False
 
-    def watched(send: Callable[..., Any], name: Callable[[Any], str]) -> Callable[..., Any]:
-        def wrapper(self: Any, request: Any, **options: Any) -> Any:
+    def watched(send: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+        def wrapper(self: Any, *request: Any, **options: Any) -> Any:
             nonlocal waited
             number = next(numbers)  # of this request, whatever threads there are
-            if not waited and name(request).startswith("dynamodb"):
+            if not waited and name(*request).startswith("dynamodb"):
                 waited = True
                 os.close(gate[1])
                 os.read(gate[0], 1)  # ends when the last one has closed it
             if kill == ("before", number):
                 os._exit(KILLED)
-            report(name(request))
-            answer = send(self, request, **options)
+            report(name(*request))
+            answer = send(self, *request, **options)
             if kill == ("after", number):
                 os._exit(KILLED)
             return answer
@@ -120,9 +123,8 @@ def _watch_the_wire(report: Callable[[str], None], kill: Kill | None, gate: tupl
 
     session = botocore.httpsession.URLLib3Session
     session.send = watched(session.send, operation)
-    if "requests" in sys.modules:
-        adapter = sys.modules["requests"].adapters.HTTPAdapter
-        adapter.send = watched(adapter.send, lambda request: f"{request.method} {request.path_url}")
+    manager = urllib3.PoolManager  # botocore goes past its urlopen
+    manager.urlopen = watched(manager.urlopen, lambda method, url: f"{method} {parse_url(url).request_uri}")
 
 
 def operation(request: Any) -> str:

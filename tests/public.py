@@ -28,7 +28,7 @@ from sandbox import pocketsflow as fake
 from sandbox.gateway import Gateway
 from tests.conftest import template
 from tests.pf import stack_of
-from tests.world import Context, InProcess, World
+from tests.world import Context, World, in_process
 
 ADDRESS = "https://api.shop.example"
 WEBHOOK = "POST /webhooks/pocketsflow"
@@ -123,8 +123,6 @@ def served(shop: World, patch: Any) -> Iterator[Site]:
         patch.setattr(module, "datetime", shop.clock.datetime)
     for module in (ops.webhooks, ops.selftest, ops.provider, ops.web):
         patch.setattr(module, "time", shop.clock)
-    ops.web.session().mount(ADDRESS, InProcess(site, shop))
-    try:
-        yield site
-    finally:
-        del ops.web.session().adapters[ADDRESS]
+    way = in_process(site, shop)
+    patch.setattr(ops.web, "session", lambda: way)
+    yield site

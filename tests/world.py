@@ -5,20 +5,16 @@ starts a run. Every random choice is the caller's.
 """
 
 import base64
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, cast
+from typing import Any
 from urllib.parse import parse_qsl
 
-import requests
-from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
-from werkzeug.test import Client
 
 import checkout
 import reconcile
@@ -32,6 +28,7 @@ from sandbox import pocketsflow as fake
 from tests.clock import Clock, Context
 from tests.conftest import Aws
 from tests.payloads import API_KEY, SECRET, answered, http_event
+from tests.transport import Sent, Transport, of, response
 
 URL = "http://pocketsflow.test"
 BATCH = 50
@@ -202,34 +199,19 @@ class World:
         return [each["type"] for each in self.published if order_id in (None, each["order_id"])]
 
 
-class InProcess(BaseAdapter):
-    """Carries what `requests` sends to an application, such as the fake Pocketsflow, without a socket."""
+def in_process(application: Any, world: World) -> Transport:
+    """Carries what is sent to an application, such as the fake Pocketsflow."""
+    answer = of(application)
 
-    def __init__(self, application: Any, world: World) -> None:
-        super().__init__()
-        self._client, self._world = Client(application), world
+    def send(sent: Sent) -> HTTPResponse:
+        name = f"{sent.method} {sent.path}"
+        world.note_request(name)
+        if instead := world.answers.get(name):
+            status, content = instead(dict(parse_qsl(sent.target.partition("?")[2])))
+            return response(status, {}, json.dumps(content, default=float).encode())
+        return answer(sent)
 
-    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        path, _, query = request.path_url.partition("?")
-        name = f"{request.method} {path}"
-        self._world.note_request(name)
-        if instead := self._world.answers.get(name):
-            status, content = instead(dict(parse_qsl(query)))
-            headers, data = {}, json.dumps(content, default=float).encode()
-        else:
-            answer = self._client.open(
-                request.path_url, method=request.method, headers=list(request.headers.items()), data=request.body
-            )
-            status, headers, data = answer.status_code, dict(answer.headers), answer.data
-        response = requests.Response()
-        response.status_code = status
-        response.headers.update(headers)
-        response.raw = HTTPResponse(io.BytesIO(data), preload_content=False, status=status)
-        response.request, response.url = request, cast(str, request.url)
-        return response
-
-    def close(self) -> None:
-        pass
+    return Transport(send)
 
 
 @contextmanager
@@ -251,7 +233,7 @@ def world(stack: Aws, patch: Any, start: datetime) -> Iterator[World]:
     patch.setattr(fake, "API_KEY", API_KEY)
     patch.setattr(pocketsflow, "URL", URL)
     patch.setattr(pocketsflow, "_SCHEMES", ("http://pocketsflow.test/", "https://"))
-    pocketsflow._http.mount(URL, InProcess(fake.application(account), made))
+    patch.setattr(pocketsflow, "_http", in_process(fake.application(account), made))
     events = relay._bus.meta.events
     asked: list[list[dict[str, Any]]] = []
 
@@ -271,7 +253,6 @@ def world(stack: Aws, patch: Any, start: datetime) -> Iterator[World]:
     finally:
         events.unregister("provide-client-params.events.PutEvents", note)
         events.unregister("after-call.events.PutEvents", taken)
-        del pocketsflow._http.adapters[URL]
 
 
 def _with_catalogue(rules: Any) -> Any:

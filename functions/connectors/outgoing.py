@@ -9,19 +9,17 @@ import ipaddress
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
 
-import requests
-from requests.adapters import HTTPAdapter
+from urllib3 import PoolManager
 from urllib3.connection import HTTPSConnection
 from urllib3.connectionpool import HTTPSConnectionPool
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
 from payments import addresses, outbound
 from payments.deployment import SANDBOX
+from payments.outbound import Answer
 
 SECONDS = 5.0
 """From the first packet to the last byte."""
@@ -41,17 +39,8 @@ class Undelivered(Exception):
         self.reason, self.retry_after = reason, retry_after
 
 
-class ForbiddenAddress(requests.ConnectionError):
+class ForbiddenAddress(HTTPError):
     """A name that leads into a network which is not public."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    status: int
-    headers: Mapping[str, str]
-    """By name in any case."""
-    body: bytes
-    """Its first MOST bytes."""
 
 
 def is_address(text: str) -> bool:
@@ -68,16 +57,16 @@ def send(
     body: bytes | None = None,
     seconds: float = SECONDS,
 ) -> Answer:
-    """Whatever the other side says. Raises Undelivered: `forbidden_address`, `no_answer` or `not_http`."""
+    """Whatever the other side says, cut after MOST bytes. Raises Undelivered: `forbidden_address`, `no_answer` or
+    `not_http`."""
     if not is_address(url):
         raise Undelivered("forbidden_address")
     try:
-        response, content = outbound.send(_http, method, url, seconds, MOST, headers=headers, data=body)
+        return outbound.send(_http, method, url, seconds, MOST, headers=headers, body=body)
     except outbound.NoAnswer as none:
         raise Undelivered("forbidden_address" if _was_forbidden(none) else "no_answer") from None
     except outbound.NotHttp:
         raise Undelivered("not_http") from None
-    return Answer(response.status_code, response.headers, content)
 
 
 def must_succeed(answer: Answer) -> Answer:
@@ -136,17 +125,11 @@ class _Pool(HTTPSConnectionPool):
     ConnectionCls = _Connection
 
 
-class _PublicOnly(HTTPAdapter):
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = {"https": _Pool}
-
-
-def _session() -> requests.Session:
+def _session() -> PoolManager:
     made = outbound.session()
     if not SANDBOX:
-        made.adapters.clear()
-        made.mount("https://", _PublicOnly())
+        made.pool_classes_by_scheme = {"https": _Pool}
+        made.key_fn_by_scheme = {"https": made.key_fn_by_scheme["https"]}  # any other is unknown
     return made
 
 

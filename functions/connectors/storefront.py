@@ -15,6 +15,7 @@ from typing import Any
 
 from connectors import consumer, credentials, deliveries, outgoing
 from payments import aws
+from payments.outbound import Answer
 from payments.table import timestamp
 from payments.telemetry import observed
 
@@ -51,7 +52,7 @@ def check(_kind: str, now: datetime) -> Mapping[str, Any]:
     return {"outcome": "delivered", "status": answer.status, "signatures": len(keys)}
 
 
-def _post(event: consumer.Event, keys: list[bytes], now: datetime) -> outgoing.Answer:
+def _post(event: consumer.Event, keys: list[bytes], now: datetime) -> Answer:
     content = {"type": event.type, "timestamp": event.occurred_at, "data": event.detail}
     # Amounts are text; what is a number in an event is a whole one, and was read as a Decimal.
     body = json.dumps(content, ensure_ascii=False, separators=(",", ":"), default=int).encode()

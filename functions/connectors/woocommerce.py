@@ -22,6 +22,7 @@ from connectors.consumer import Event
 from connectors.money import Money
 from connectors.outgoing import Undelivered
 from payments import aws, strictjson
+from payments.outbound import Answer
 from payments.table import TABLE, client, key, plain, value
 from payments.telemetry import needs_attention, observed
 
@@ -208,7 +209,7 @@ def _ask(method: str, path: str, now: datetime, content: Mapping[str, Any] | Non
         raise Undelivered("not_json") from None
 
 
-def _send(method: str, path: str, now: datetime, content: Mapping[str, Any] | None = None) -> outgoing.Answer:
+def _send(method: str, path: str, now: datetime, content: Mapping[str, Any] | None = None) -> Answer:
     headers = {"Authorization": f"Basic {_credentials(now)}", "Accept": "application/json", "User-Agent": "Pocketsflow"}
     body = None
     if content is not None:

@@ -6,6 +6,7 @@ Turnstile (developers.cloudflare.com/turnstile/get-started/server-side-validatio
 
 import os
 from datetime import datetime
+from urllib.parse import urlencode
 from uuid import UUID
 
 from payments import aws, outbound, secrets, strictjson
@@ -16,6 +17,7 @@ SECRET_ARN = os.environ["CHALLENGE_SECRET_ARN"]
 SECONDS = 1.5
 """However slow AWS is besides, Pocketsflow keeps its time (tests/integration/test_time_budget.py)."""
 _MAX_ANSWER = 16 * 1024
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
 _http = outbound.session()
 
@@ -39,16 +41,16 @@ def is_solved(token: str | None, key: str | None, now: datetime) -> bool:
     if key:
         form["idempotency_key"] = str(UUID(key[:32]))
     try:
-        response, content = outbound.send(_http, "POST", URL, SECONDS, _MAX_ANSWER, data=form)
-        verdict = strictjson.parse(content)
+        answer = outbound.send(_http, "POST", URL, SECONDS, _MAX_ANSWER, headers=_FORM, body=urlencode(form).encode())
+        verdict = strictjson.parse(answer.body)
     except (outbound.NoAnswer, outbound.NotHttp, strictjson.Unreadable):
         raise Unavailable from None
     # Turnstile answers 400 to a token that is none, with its verdict all the same.
-    if not isinstance(verdict, dict) or not isinstance(verdict.get("success"), bool) or response.status_code >= 500:
+    if not isinstance(verdict, dict) or not isinstance(verdict.get("success"), bool) or answer.status >= 500:
         raise Unavailable
     if _OURS & set(_codes(verdict)):
         raise NoSecret
-    return verdict["success"] is True and response.status_code == 200
+    return verdict["success"] is True and answer.status == 200
 
 
 _OURS = {"missing-input-secret", "invalid-input-secret"}

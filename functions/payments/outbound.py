@@ -1,12 +1,17 @@
 """HTTP requests that end: after so many seconds and so many bytes, whatever the other side does."""
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
-import requests
+import certifi
+from urllib3 import HTTPHeaderDict, PoolManager, Timeout
 from urllib3.exceptions import HTTPError
 
 CONNECT_SECONDS = 1
+_HEADERS = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
+"""Where the caller names none."""
 
 
 class NoAnswer(Exception):
@@ -14,36 +19,52 @@ class NoAnswer(Exception):
 
 
 class NotHttp(Exception):
-    """What came is no answer that can be read."""
+    """What is to be sent is no request, or what came no answer that can be read."""
 
 
-def session() -> requests.Session:
-    """Connections that are kept; neither a proxy nor a .netrc of the environment sees what is sent."""
-    made = requests.Session()
-    made.trust_env = False
-    return made
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    """By name in any case."""
+    body: bytes
+    """Decoded; its first bytes."""
+
+
+def session() -> PoolManager:
+    """Connections that are kept, and no cookies; neither a proxy nor a .netrc of the environment sees what is sent."""
+    return PoolManager(maxsize=10, cert_reqs="CERT_REQUIRED", ca_certs=certifi.where())
 
 
 def send(
-    http: requests.Session, method: str, url: str, seconds: float, most: int, **options: Any
-) -> tuple[requests.Response, bytes]:
-    """The answer and its body, cut after `most` bytes. Redirects are not followed. Raises NoAnswer and NotHttp."""
-    # In a thread, because the timeouts of requests start anew with every packet: an answer that drips in has no end.
+    http: PoolManager,
+    method: str,
+    url: str,
+    seconds: float,
+    most: int,
+    *,
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+) -> Answer:
+    """The answer, its body cut after `most` bytes. Sent once; redirects are not followed. Raises NoAnswer and
+    NotHttp."""
+    if not url.lower().startswith(("https://", "http://")):  # urllib3 takes what has no scheme for http
+        raise NotHttp
+    sent = HTTPHeaderDict(_HEADERS)
+    sent.update(headers or {})
+    timeout = Timeout(connect=CONNECT_SECONDS, read=seconds)
+    # In a thread, because a socket's timeout starts anew with every packet: an answer that drips in has no end.
     call = ThreadPoolExecutor(max_workers=1)
     try:
-        return call.submit(_read, http, method, url, most=most, timeout=(CONNECT_SECONDS, seconds), **options).result(
-            seconds
-        )
-    except (requests.RequestException, HTTPError, TimeoutError):
+        return call.submit(_read, http, method, url, most, headers=sent, body=body, timeout=timeout).result(seconds)
+    except (HTTPError, OSError):
         raise NoAnswer from None
-    except ValueError:  # requests looks into a redirect that it is told not to follow
+    except ValueError:  # http.client's: a header with a line break or in another script; an answer of less than nothing
         raise NotHttp from None
     finally:
         call.shutdown(wait=False)
 
 
-def _read(
-    http: requests.Session, method: str, url: str, *, most: int, **options: Any
-) -> tuple[requests.Response, bytes]:
-    with http.request(method, url, allow_redirects=False, stream=True, **options) as response:
-        return response, response.raw.read(most, decode_content=True)
+def _read(http: PoolManager, method: str, url: str, most: int, **options: Any) -> Answer:
+    with http.urlopen(method, url, redirect=False, retries=False, preload_content=False, **options) as response:
+        return Answer(response.status, response.headers, response.read(most, decode_content=True))

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
-
-import requests
+from urllib.parse import urlencode
 
 from payments import catalogue, fields, outbound, strictjson
 from payments.deployment import SANDBOX
@@ -87,8 +86,7 @@ def create_product(api_key: str, name: str, price: Decimal, currency: str) -> st
     }
     # By hand, since the json module writes no exact number that has a point.
     body = f'{json.dumps(product)[:-1]}, "price": {price:f}}}'
-    options = {"data": body.encode(), "headers": {"Content-Type": "application/json"}}
-    made = _create(api_key, "/products", CART_SECONDS, **options)
+    made = _create(api_key, "/products", CART_SECONDS, body.encode())
     for wrapper in ("product", "data"):
         if isinstance(made, dict) and "_id" not in made and isinstance(made.get(wrapper), dict):
             made = made[wrapper]
@@ -102,7 +100,7 @@ def create_product(api_key: str, name: str, price: Decimal, currency: str) -> st
 
 def create_session(api_key: str, checkout: Mapping[str, Any], seconds: float) -> Session:
     """`POST /checkout/sessions`. Raises RequestFailed, after so many seconds at most."""
-    session = _create(api_key, "/checkout/sessions", seconds, json=checkout)
+    session = _create(api_key, "/checkout/sessions", seconds, json.dumps(checkout, allow_nan=False).encode())
     if not isinstance(session, dict) or not _is_text(session.get("id"), 256) or not _is_payable(session.get("url")):
         raise RequestFailed("unexpected")
     return Session(session["id"], session["url"])
@@ -115,7 +113,7 @@ def list_page(api_key: str, path: str, query: Mapping[str, str], number: int) ->
     that a page is as large as asked for. Raises RequestFailed.
     """
     asked = {**query, "page": str(number), "pageSize": str(PAGE_SIZE)}
-    content = call(api_key, "GET", path, LIST_SECONDS, params=asked)
+    content = call(api_key, "GET", f"{path}?{urlencode(asked)}", LIST_SECONDS)
     held: dict[str, Any] = content if isinstance(content, dict) else {"data": content}
     rows = held.get(path.rpartition("/")[2], held.get("data"))
     if not isinstance(rows, list):
@@ -144,13 +142,13 @@ def read(api_key: str, path: str, identity: str) -> dict[str, Any] | None:
     return content
 
 
-def _create(api_key: str, path: str, seconds: float, **options: Any) -> Any:
+def _create(api_key: str, path: str, seconds: float, body: bytes) -> Any:
     """Only a 429 is tried once more, where the time suffices: it has made nothing, and no idempotency key is known to
     exist."""
     started = time.monotonic()
     count("PocketsflowRequests")
     try:
-        return call(api_key, "POST", path, seconds, **options)
+        return call(api_key, "POST", path, seconds, body)
     except RequestFailed as failure:
         pause = failure.retry_after if failure.retry_after is not None else random.uniform(0.3, 0.8)  # noqa: S311
         left = seconds - (time.monotonic() - started) - pause
@@ -158,45 +156,48 @@ def _create(api_key: str, path: str, seconds: float, **options: Any) -> Any:
             raise
     time.sleep(pause)
     count("PocketsflowRequests")
-    return call(api_key, "POST", path, left, **options)
+    return call(api_key, "POST", path, left, body)
 
 
-def call(api_key: str, method: str, path: str, seconds: float, **options: Any) -> Any:
-    """The JSON of the answer, None where it has none. Raises RequestFailed after that many seconds at most."""
+def call(api_key: str, method: str, path: str, seconds: float, body: bytes | None = None) -> Any:
+    """The JSON of the answer to the JSON `body`, None where it has none. Raises RequestFailed after that many seconds
+    at most."""
     most = _MAX_ANSWER if method == "POST" else _MAX_PAGE
-    headers = {"Authorization": f"Bearer {api_key}", **options.pop("headers", {})}
+    headers = {"Authorization": f"Bearer {api_key}"}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
     try:
-        response, content = outbound.send(_http, method, f"{URL}{path}", seconds, most, headers=headers, **options)
+        answer = outbound.send(_http, method, f"{URL}{path}", seconds, most, headers=headers, body=body)
     except outbound.NoAnswer:
         raise RequestFailed("unreachable") from None
     except outbound.NotHttp:
         raise RequestFailed("unexpected") from None
-    _check(response)
-    if not content:
+    _check(method, answer)
+    if not answer.body:
         return None
     try:
-        return strictjson.parse(content)
+        return strictjson.parse(answer.body)
     except strictjson.Unreadable:
         raise RequestFailed("unexpected") from None
 
 
-def _check(response: requests.Response) -> None:
-    status = response.status_code
+def _check(method: str, answer: outbound.Answer) -> None:
+    status = answer.status
     if 200 <= status < 300:
         return
     if status == 429:
-        raise RequestFailed("busy", _retry_after(response))
+        raise RequestFailed("busy", _retry_after(answer))
     if status in (401, 403):
         raise RequestFailed("unauthorized")
-    if status == 404 and response.request.method != "POST":
+    if status == 404 and method != "POST":
         raise RequestFailed("not_found")
     if 400 <= status < 500:
         raise RequestFailed("refused")
     raise RequestFailed("failed" if status >= 500 else "unexpected")
 
 
-def _retry_after(response: requests.Response) -> int | None:
-    seconds = response.headers.get("Retry-After", "")
+def _retry_after(answer: outbound.Answer) -> int | None:
+    seconds = answer.headers.get("Retry-After", "")
     return min(int(seconds), 60) if seconds.isascii() and seconds.isdigit() and len(seconds) < 6 else None
 
 

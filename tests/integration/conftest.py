@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import requests
+from urllib3.util import parse_url
 
 from payments import secrets
 from sandbox import aws, pocketsflow
@@ -56,19 +57,19 @@ def wire(cloud: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     from payments import pocketsflow, secrets, table
 
     sent: list[str] = []
-    post = pocketsflow._http.send
+    urlopen = pocketsflow._http.urlopen
 
     def note(request: Any, **_: Any) -> None:
         sent.append(operation(request))
 
-    def note_and_send(request: Any, **options: Any) -> Any:
-        sent.append(f"{request.method} {request.path_url}")
-        return post(request, **options)
+    def note_and_send(method: str, url: str, **options: Any) -> Any:
+        sent.append(f"{method} {parse_url(url).request_uri}")
+        return urlopen(method, url, **options)
 
     clients: list[Any] = [table.client, secrets._client, webhook._queue, relay._bus]
     for client in clients:
         client.meta.events.register_first("before-send", note)
-    monkeypatch.setattr(pocketsflow._http, "send", note_and_send)
+    monkeypatch.setattr(pocketsflow._http, "urlopen", note_and_send)
     yield sent
     for client in clients:
         client.meta.events.unregister("before-send", note)

@@ -10,10 +10,9 @@ from typing import Any, get_args
 
 import click
 import pytest
-import requests
 from botocore.exceptions import ClientError
-from requests.adapters import BaseAdapter
 from urllib3 import HTTPResponse
+from urllib3.exceptions import ConnectTimeoutError, ProtocolError
 
 import checkout
 import preflight
@@ -35,6 +34,7 @@ from tests.integration.outages import Fate, Outages, Try, failing, outages_of
 from tests.lambdas import Lambdas
 from tests.payloads import NOW, create_key, delivery, http_event, paid, refunded, sign, subscribed
 from tests.public import served
+from tests.transport import Sent, Transport, response
 from tests.world import PRODUCTS, URL, World, world
 from tests.world import Context as WorldContext
 
@@ -222,7 +222,7 @@ class Happening:
 
     def challenges(self) -> None:
         said: list[tuple[int, Any]] = []
-        challenge._http.mount("https://verifier.test", _Answering(said, self.seen))
+        self.patch.setattr(challenge, "_http", _answering(said, self.seen))
         arn = self.shop.stack.secrets.create_secret(Name="challenge", SecretString=KEPT["challenge secret"])["ARN"]
         self.patch.setattr(challenge, "URL", "https://verifier.test/siteverify")
         self.patch.setattr(challenge, "SECRET_ARN", arn)
@@ -449,7 +449,7 @@ class Happening:
             ("Update", []),
         ):
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(requests.Session, "get_adapter", lambda *_, said=answers, **__: _Answering(said))
+                patch.setattr(preflight, "_http", _answering(answers))
                 event = {"RequestType": kind, "ResponseURL": f"https://cfn.test/?s={KEPT['presigned address']}", **ids}
                 with contextlib.suppress(preflight.NotTold):
                     preflight.handler(event, Context(9))
@@ -495,36 +495,28 @@ def _names(items: dict[str, dict[str, Any]]) -> list[Any]:
 
 @contextmanager
 def _unreachable(shop: World) -> Iterator[None]:
-    """Pocketsflow is out of reach, and `requests` quotes what was asked."""
+    """Pocketsflow is out of reach, and urllib3 quotes what was asked."""
 
     def fail() -> None:
-        raise requests.ConnectTimeout(ECHO["message"])
+        raise ConnectTimeoutError(ECHO["message"])
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shop, "on_request", fail)
         yield
 
 
-class _Answering(BaseAdapter):
+def _answering(answers: list[tuple[int, Any]], seen: Witness | None = None) -> Transport:
     """In a server's place: each answer once."""
 
-    def __init__(self, answers: list[tuple[int, Any]], seen: Witness | None = None) -> None:
-        super().__init__()
-        self._answers, self._seen = answers, seen
+    def send(sent: Sent) -> HTTPResponse:
+        if seen:
+            seen.sent(sent, "requests to the verifier")
+        if not answers:
+            raise ProtocolError(f"{sent.url} {ECHO['message']}")
+        status, content = answers.pop()
+        return response(status, {}, json.dumps(content).encode())
 
-    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        if self._seen:
-            self._seen.sent(request, "requests to the verifier")
-        if not self._answers:
-            raise requests.ConnectionError(f"{request.url} {ECHO['message']}")
-        status, content = self._answers.pop()
-        response = requests.Response()
-        response.status_code = status
-        response.raw = HTTPResponse(io.BytesIO(json.dumps(content).encode()), preload_content=False, status=status)
-        response.request, response.url = request, str(request.url)
-        return response
-
-    def close(self) -> None: ...
+    return Transport(send)
 
 
 @pytest.fixture(scope="module")
@@ -543,9 +535,9 @@ def happened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Happening]:
             patch.setattr(retain, "time", shop.clock)
             send = pocketsflow._http.send
 
-            def sending(request: Any, **options: Any) -> Any:
-                seen.sent(request, "requests to Pocketsflow")
-                return send(request, **options)
+            def sending(sent: Sent) -> HTTPResponse:
+                seen.sent(sent, "requests to Pocketsflow")
+                return send(sent)
 
             patch.setattr(pocketsflow._http, "send", sending)
             shop.reconcile()

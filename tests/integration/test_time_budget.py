@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from types import SimpleNamespace
 from typing import Any
 
 import botocore.endpoint
@@ -286,9 +285,9 @@ def test_a_checkout_with_all_that_can_be_switched_on_answers_in_time(
         if token:
             create_key(cloud, token)
 
-        def verify(*_: object, **__: object) -> tuple[Any, bytes]:
+        def verify(*_: object, **__: object) -> outbound.Answer:
             weather.sleep(challenge.SECONDS)
-            return SimpleNamespace(status_code=200), b'{"success": true}'
+            return outbound.Answer(200, {}, b'{"success": true}')
 
         def create_session(*_: object) -> pocketsflow.Session:
             asked.append(weather.now)

@@ -17,11 +17,10 @@ from random import Random
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import requests
 import standardwebhooks.webhooks
 from botocore.exceptions import EndpointConnectionError
-from requests.adapters import BaseAdapter
-from werkzeug.test import Client
+from urllib3 import HTTPResponse
+from urllib3.exceptions import ProtocolError
 
 from connectors import (
     consumer,
@@ -44,11 +43,13 @@ from sandbox.platforms.membership import Platform as Members
 from sandbox.platforms.notices import Platform as Mailbox
 from sandbox.platforms.storefront import Platform as Storefront
 from sandbox.template import Template
+from tests import transport
 from tests.conftest import template
-from tests.connected import BATCH, HIDDEN, TRIES, record, response
+from tests.connected import BATCH, HIDDEN, TRIES, record
 from tests.payloads import create_key
 from tests.simulation.engine import Engine
 from tests.simulation.weather import PLATFORM, Aws, Killed, Weather
+from tests.transport import Sent, Transport, read_timeout, response
 from tests.world import CATALOGUE, Context, World
 
 KEY = f"pfs_test_{'k' * 43}"
@@ -291,11 +292,10 @@ class Connectors:
             entitlements.pepper.cache_clear()
 
 
-class Internet(BaseAdapter):
-    """Stands between `requests` and the platforms."""
+class Internet:
+    """Stands between the functions and the platforms."""
 
     def __init__(self, of: Connectors) -> None:
-        super().__init__()
         self._of = of
         platforms = {
             "storefront": (of.storefront, "storefront.example"),
@@ -303,11 +303,11 @@ class Internet(BaseAdapter):
             "woocommerce": (of.woocommerce, "woocommerce.example"),
             "feed": (of.hook, "hooks.example"),
         }
-        self._platforms = {host: (name, Client(platform)) for name, (platform, host) in platforms.items()}
+        self._platforms = {host: (name, transport.of(platform)) for name, (platform, host) in platforms.items()}
 
-    def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:  # type: ignore[override]
+    def send(self, sent: Sent) -> HTTPResponse:
         engine, weather, random = self._of.engine, self._of.weather, self._of.random
-        name, platform = self._platforms[str(request.url).split("/")[2]]
+        name, platform = self._platforms[sent.url.split("/")[2]]
         fault = weather.outage(name, engine.clock.now) or weather.fault(random)
         if fault:
             weather.counted(PLATFORM[fault])
@@ -315,24 +315,19 @@ class Internet(BaseAdapter):
             raise Killed
         engine.sleep(random.uniform(0.05, 0.6))
         if fault == "throttled":
-            return response(request, 429, {"Retry-After": str(random.randint(1, 900))}, b"")
+            return response(429, {"Retry-After": str(random.randint(1, 900))}, b"")
         if fault == "down":
-            return response(request, random.choice((500, 502, 503)), {}, b"<html>busy</html>")
+            return response(random.choice((500, 502, 503)), {}, b"<html>busy</html>")
         if fault == "slow":
-            engine.sleep(options["timeout"][1])
-            raise requests.ReadTimeout
+            engine.sleep(sent.seconds)
+            raise read_timeout(sent)
         with weather.elsewhere():
-            answer = platform.open(
-                request.path_url, method=request.method, headers=list(request.headers.items()), data=request.body
-            )
+            answer = platform(sent)
         if fault == "killed after":
             raise Killed
         if fault == "lost":
-            raise requests.ConnectionError
-        return response(request, answer.status_code, dict(answer.headers), answer.data)
-
-    def close(self) -> None:
-        pass
+            raise ProtocolError
+        return answer
 
 
 def connected(patch: Any, engine: Engine, world: World, wire: Aws, weather: Weather, random: Random) -> Connectors:
@@ -379,6 +374,6 @@ def _take_over(patch: Any, engine: Engine, random: Random, made: Connectors) -> 
     patch.setattr(consumer, "datetime", engine.clock.datetime)
     patch.setattr(consumer, "random", random)
     patch.setattr(standardwebhooks.webhooks, "datetime", engine.clock.datetime)
-    patch.setattr(outgoing._http, "adapters", {"https://": Internet(made)})
+    patch.setattr(outgoing, "_http", Transport(Internet(made).send))
     patch.setattr(deliveries, "TABLE", deliveries.TABLE)  # what it is at the end, too
     engine.kept.append((deliveries, "TABLE"))

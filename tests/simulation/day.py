@@ -33,6 +33,7 @@ from tests.simulation.connectors import KEY, Connectors, connected
 from tests.simulation.engine import Engine
 from tests.simulation.platform import Platform
 from tests.simulation.weather import Weather
+from tests.transport import Transport
 from tests.world import ELSEWHERE, PRODUCTS, World, world
 
 START = datetime(2026, 11, 23, tzinfo=worlds.UTC)
@@ -340,8 +341,8 @@ def prepared(plan: Plan) -> Iterator[Day]:
             weathers.hostile(random, START, timedelta(hours=plan.hours), plan.hours / 24) if plan.hostile else Weather()
         )
         wire = weathers.Aws(engine, weather, random)
-        carrier = weathers.Pocketsflow(engine, weather, random, pocketsflow._http.adapters[worlds.URL])
-        pocketsflow._http.mount(worlds.URL, carrier)
+        carrier = weathers.Pocketsflow(engine, weather, random, pocketsflow._http.send)  # type: ignore[attr-defined]
+        patch.setattr(pocketsflow, "_http", Transport(carrier.send))
         _take_over(patch, engine, random)
         clients = (table.client, secrets._client, webhook._queue, relay._bus, notices._mail)
         for client in clients:

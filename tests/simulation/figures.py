@@ -1,6 +1,5 @@
 """What reconciliation costs: requests and time after an outage, memory, and how many orders a day it can list."""
 
-import io
 import json
 import math
 import resource
@@ -13,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import requests
 from urllib3 import HTTPResponse
 
 import reconcile
@@ -23,6 +21,7 @@ from sandbox.template import ROOT
 from tests.conftest import template
 from tests.simulation import motospeed
 from tests.simulation.day import COURSE, START, Day, Plan, prepared
+from tests.transport import Answering, Sent, response
 from tests.world import CATALOGUE
 
 REFUNDED = 0.05
@@ -110,7 +109,7 @@ def settle(number: int) -> float:
 
         shard = motospeed.table_of(day.world.stack.table).stream_shard
         assert shard is not None
-        motospeed.answer, day.api.fake = forgetting, _Pages(number)
+        motospeed.answer, day.api.fake = forgetting, _pages(number)
         settled = 0
         while settled < number:
             settled += day.platform.invoke("reconcile", {"walk": "recent"})["found"]["settled"]
@@ -128,37 +127,25 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-class _Pages(requests.adapters.BaseAdapter):
+def _pages(number: int) -> Answering:
     """A Pocketsflow that makes its list of orders up, page by page."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__()
-        self._number = number
-
-    def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
-        path, _, query = str(request.path_url).partition("?")
+    def answer(sent: Sent) -> HTTPResponse:
+        path, _, query = sent.target.partition("?")
         page = int(query.rpartition("page=")[2].partition("&")[0] or 1) if "page=" in query else 1
-        first, last = (page - 1) * 100, min(page * 100, self._number) if path == "/orders" else 0
+        first, last = (page - 1) * 100, min(page * 100, number) if path == "/orders" else 0
         rows = [
             {
-                "_id": f"{number:024x}", "productId": COURSE["productId"], "grossAmount": 49, "currency": "usd",
+                "_id": f"{each:024x}", "productId": COURSE["productId"], "grossAmount": 49, "currency": "usd",
                 "createdAt": START.isoformat(), "isRefunded": False, "isDisputed": False, "testMode": True,
                 "metadata": {"external_order_id": orders.new_id(START)},
             }
-            for number in range(first, last)
+            for each in range(first, last)
         ]  # fmt: skip
-        content = {path.rpartition("/")[2]: rows, "pagination": {"hasMore": path == "/orders" and last < self._number}}
-        return _response(request, content)
+        content = {path.rpartition("/")[2]: rows, "pagination": {"hasMore": path == "/orders" and last < number}}
+        return response(200, {}, json.dumps(content).encode())
 
-    def close(self) -> None:
-        pass
-
-
-def _response(request: requests.PreparedRequest, content: Any) -> requests.Response:
-    response = requests.Response()
-    response.status_code, response.request, response.url = 200, request, str(request.url)
-    response.raw = HTTPResponse(io.BytesIO(json.dumps(content).encode()), preload_content=False, status=200)
-    return response
+    return answer
 
 
 # --- The rate limit ---------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """What fails: AWS and Pocketsflow for a while, single answers, and functions that are killed at any request."""
 
 import hashlib
-import io
 import json
 import time
 from collections import Counter
@@ -12,15 +11,16 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Literal
 
-import requests
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ReadTimeoutError
 from urllib3 import HTTPResponse
+from urllib3.exceptions import ProtocolError
 
 from payments import aws
 from sandbox.faults import THROTTLED
 from tests.simulation import motospeed
 from tests.simulation.engine import Engine
+from tests.transport import Answering, Sent, read_timeout, response
 
 Kind = Literal["down", "throttled", "lost", "partial", "slow"]
 """Of an outage: answered 503, throttled, done but never heard of, entries refused (EventBridge), no answer in time."""
@@ -220,20 +220,18 @@ _TAKEN = {"PutEvents": take_events, "SendMessage": take_message, "SendEmail": ta
 _THROTTLED = {**THROTTLED, "sesv2": "ThrottlingException"}
 
 
-class Pocketsflow(requests.adapters.BaseAdapter):
-    """Stands between `requests` and the fake Pocketsflow."""
+class Pocketsflow:
+    """Stands between the functions and the fake Pocketsflow."""
 
-    def __init__(self, engine: Engine, weather: Weather, random: Random, fake: requests.adapters.BaseAdapter) -> None:
-        super().__init__()
+    def __init__(self, engine: Engine, weather: Weather, random: Random, fake: Answering) -> None:
         self._engine, self._weather, self._random, self.fake = engine, weather, random, fake
         self.requests: list[tuple[float, str]] = []
         """When each was sent, in seconds since the epoch, and by which function."""
         self.sender = ""
 
-    def send(self, request: requests.PreparedRequest, *arguments: Any, **options: Any) -> requests.Response:
+    def send(self, sent: Sent) -> HTTPResponse:
         weather, chance = self._weather, self._random.random
-        path = str(request.path_url).partition("?")[0]
-        by_checkout = path == "/checkout/sessions"
+        by_checkout = sent.path == "/checkout/sessions"
         self.requests.append((self._engine.clock.time(), "checkout" if by_checkout else "reconcile"))
         outage = weather.outage("pocketsflow", self._engine.clock.now)
         if chance() < weather.killed / 2:
@@ -242,31 +240,26 @@ class Pocketsflow(requests.adapters.BaseAdapter):
         if outage == "slow":
             weather.counted("Pocketsflow too slow")
             self._engine.sleep(3 if by_checkout else 10)
-            raise requests.ReadTimeout
+            raise read_timeout(sent)
         if outage == "down":
             weather.counted("Pocketsflow down")
-            return self._busy(request, self._random.choice((500, 502, 503)))
+            return self._busy(self._random.choice((500, 502, 503)))
         if outage == "throttled" or chance() < weather.too_many:
             weather.counted("Pocketsflow answered 429")
-            return self._busy(request, 429)
+            return self._busy(429)
         with weather.elsewhere():
-            response = self.fake.send(request, *arguments, **options)
-        if response.status_code == 429:
+            answer = self.fake(sent)
+        if answer.status == 429:
             weather.counted("Pocketsflow's own limit reached")
         if chance() < weather.killed / 2:
             raise Killed(weather.counted("killed after a request to Pocketsflow"))
         if chance() < weather.lost:
             weather.counted("Pocketsflow did it, and its answer was lost")
-            raise requests.ConnectionError
-        return response
+            raise ProtocolError
+        return answer
 
-    def close(self) -> None:
-        pass
-
-    def _busy(self, request: requests.PreparedRequest, status: int) -> requests.Response:
-        response = requests.Response()
-        response.status_code, response.request, response.url = status, request, str(request.url)
+    def _busy(self, status: int) -> HTTPResponse:
+        headers = {}
         if status == 429 and self._random.random() < 0.5:
-            response.headers["Retry-After"] = str(self._random.randint(1, 20))
-        response.raw = HTTPResponse(io.BytesIO(b"<html>busy</html>"), preload_content=False, status=status)
-        return response
+            headers["Retry-After"] = str(self._random.randint(1, 20))
+        return response(status, headers, b"<html>busy</html>")

@@ -23,7 +23,6 @@ FUNCTIONS = {
 }
 IMPORTS = Path(__file__).with_name("imports.json")
 LEVELS = {"aws_lambda_powertools": 3}
-COMPILED = "cython_runtime"  # there where charset_normalizer is compiled
 OURS = {"payments", "connectors", *FUNCTIONS}
 WITH_BOTO3 = {"boto3", "botocore", "dateutil", "jmespath", "s3transfer", "six", "urllib3"}
 """What Lambda's runtime brings."""
@@ -42,7 +41,7 @@ NEVER = {
     "moto": "of the sandbox",
     "multiprocessing": "one event at a time",
     "pydantic": "events are read field by field",
-    "requests": "the webhook calls AWS only",
+    "requests": "urllib3, which botocore brings, does what is needed of it",
     "s3transfer": "of boto3; nothing is in S3",
     "sandbox": "of the laptop",
     "unittest": "of tests",
@@ -72,7 +71,7 @@ def listed(module: str) -> set[str]:
     for name in imported(module):
         package, *_ = parts = name.split(".")
         parts = parts[: LEVELS.get(package, 2)]
-        if package not in {*sys.stdlib_module_names, COMPILED} and not any(part.startswith("_") for part in parts):
+        if package not in sys.stdlib_module_names and not any(part.startswith("_") for part in parts):
             kept.add(".".join(parts))
     return kept
 
