@@ -1,5 +1,6 @@
 """HTTP requests that end: after so many seconds and so many bytes, whatever the other side does."""
 
+import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from urllib3.exceptions import HTTPError
 CONNECT_SECONDS = 1
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 """Where the caller names none."""
+
+logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings quote the address, and what came
 
 
 class NoAnswer(Exception):

@@ -161,6 +161,13 @@ def test_an_answer_that_is_none(answer: bytes, error: type[Exception]) -> None:
         send(url)
 
 
+def test_attack_answer_that_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Headers that are none bring neither themselves nor the address, which may be secret, into a log."""
+    with answering(b"HTTP/1.1 200 OK\r\ncanary\r\nContent-Length: 2\r\n\r\nhi") as (url, _):
+        assert send(f"{url}/secret").status == 200
+    assert caplog.text == ""
+
+
 @pytest.mark.parametrize("where", [b"http://[::1", b"\xff\xfe", b"http://a:99999999/", b"http://127.0.0.1:9/"])
 def test_a_redirect_is_an_answer(where: bytes) -> None:
     """Nobody looks where it leads."""

@@ -217,6 +217,14 @@ def test_redirect_is_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
         outgoing.must_succeed(answer)
 
 
+def test_attack_http_past_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections are made by https alone, even to an address that nobody has looked at."""
+    with answering(monkeypatch, b"HTTP/1.1 200 OK\r\n\r\n") as got:
+        monkeypatch.setattr(outgoing, "_http", outgoing._session())
+        assert reason(outgoing.URL) == "no_answer"  # type: ignore[attr-defined]
+    assert got == []
+
+
 def test_answer_without_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     """64 kB are read, and no more, however much is sent."""
     with answering(monkeypatch, b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 1_000_000):
