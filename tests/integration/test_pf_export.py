@@ -71,7 +71,8 @@ def test_facts(shop: World) -> None:
     assert rows[f"pay#{payment}"]["amount"] == "49.00"
     assert len(rows[f"pay#{payment}"]["sha256"]) == 64
     assert "buyer@" not in result.stdout
-    assert run("export", "--what", "facts", "--json").stdout == result.stdout
+    as_json = run("export", "--what", "facts", "--json").stdout
+    assert {*as_json.splitlines()} == {*result.stdout.splitlines()}  # parts of the ledger are read side by side
 
 
 def test_the_columns_are_documented() -> None:
