@@ -50,12 +50,16 @@ FAREWELL_SECONDS = 0.15
 """What the answer, the log and the metrics may take once the last call is over."""
 
 
+_FOR_CREDENTIALS = ("sts", "sso", "sso-oidc", "signin")
+"""What botocore asks for keys: on a laptop, where `pf` uses these clients."""
+
+
 class _Loader(Loader):
     """botocore's data without what no client here asks for, a fifth of a cold start's CPU: a look into the folders of
     400 services, and a megabyte of endpoints, in whose place each service's own rules speak when it is called."""
 
     def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002  # as botocore calls it
-        return list(READ_SECONDS)
+        return [*READ_SECONDS, *_FOR_CREDENTIALS]
 
     def load_data_with_path(self, name: str) -> tuple[Any, str]:
         if name == "endpoints":

@@ -20,6 +20,9 @@ OPERATIONS = {
     "kms": "list_keys",
     "sesv2": "list_email_identities",
 }
+IDENTITY = "get_caller_identity"
+BODIES = {"s3": b"<x/>", "sts": b"<x><GetCallerIdentityResult/></x>"}
+"""Of services that answer in XML."""
 REGIONS = ("eu-west-1", "us-east-1", "us-gov-west-1", "cn-north-1")
 """Of each partition that a shop may be in: their addresses end differently."""
 WHOLE = botocore.session.get_session()
@@ -30,17 +33,17 @@ def sent(session: Any, service: str, region: str) -> tuple[str, str, str]:
     """The address that a request of such a client goes to, and the region and service that it is signed for."""
     requests: list[Any] = []
     keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
-    config = Config(s3=aws.client(service).meta.config.s3)  # type: ignore[call-overload]
+    config = Config(s3=aws.client("s3").meta.config.s3)  # type: ignore[attr-defined]
     client = session.create_client(service, region_name=region, config=config, **keys)
 
     def answer(request: Any, **_: Any) -> AWSResponse:
         requests.append(request)
         response = AWSResponse(request.url, 200, {}, None)
-        response._content = b"{}" if service != "s3" else b"<x/>"
+        response._content = BODIES.get(service, b"{}")
         return response
 
     client.meta.events.register_first("before-send", answer)
-    getattr(client, OPERATIONS[service])()
+    getattr(client, OPERATIONS.get(service, IDENTITY))()
     [request] = requests
     _, _, scope = request.headers["Authorization"].decode().partition("Credential=x/")
     _, signed_region, signed_service, *_ = scope.split("/")
@@ -57,6 +60,17 @@ def test_these_are_all_services() -> None:
 def test_requests_go_where_botocore_would_send_them(service: str, region: str) -> None:
     """Without the endpoints that botocore ships, each service's own rules lead to the same address and signature."""
     assert sent(aws._session, service, region) == sent(WHOLE, service, region)
+
+
+@pytest.mark.parametrize("service", ["sts", "sso", "sso-oidc"])
+def test_keys_may_come_from_a_role_or_a_single_sign_on(service: str) -> None:
+    """botocore asks for a person's keys by the same session."""
+    assert aws._session.create_client(service, region_name="eu-west-1").meta.service_model.service_name == service
+
+
+@pytest.mark.parametrize("region", REGIONS)
+def test_a_role_is_asked_for_where_botocore_would_ask(region: str) -> None:
+    assert sent(aws._session, "sts", region) == sent(WHOLE, "sts", region)
 
 
 def test_another_service_needs_its_time_first() -> None:
