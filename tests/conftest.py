@@ -271,7 +271,8 @@ def use_dynamodb(patch: pytest.MonkeyPatch, client: Any) -> None:
 @pytest.fixture(autouse=True)
 def _environment() -> Iterator[None]:
     """What a test sets is not set for the next one, nor what `pf` has set in a fixture of a whole module."""
-    os.environ.pop("POWERTOOLS_LOG_LEVEL", None)
+    for name in ("POWERTOOLS_LOG_LEVEL", "AWS_LAMBDA_INITIALIZATION_TYPE"):
+        os.environ.pop(name, None)
     before = dict(os.environ)
     yield
     if os.environ != before:

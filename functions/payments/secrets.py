@@ -1,5 +1,6 @@
 """Secrets Manager, cached: a warm function reads a secret every five minutes, not for every request."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -47,6 +48,14 @@ def read(arn: str, prefix: str, now: datetime, max_age: timedelta = MAX_AGE) -> 
     if copy is None or now - copy.tried_at >= max_age:
         copy = _copies[arn] = _refreshed(arn, copy, now)
     return [word for word in copy.words if word.startswith(prefix) and _usable(word)]
+
+
+def prefetch(arn: str, now: datetime) -> None:
+    """Keeps a copy for who reads it first. A secret that does not come, or has no usable word yet, is left to them."""
+    with suppress(BotoCoreError, ClientError):
+        words = _client.get_secret_value(SecretId=arn).get("SecretString", "").split()
+        if any(map(_usable, words)):
+            _copies[arn] = _Copy(words, read_at=now, tried_at=now)
 
 
 def _refreshed(arn: str, copy: _Copy | None, now: datetime) -> _Copy:

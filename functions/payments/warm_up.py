@@ -19,8 +19,7 @@ def warm_up(secret_arn: str, now: datetime) -> None:
     (docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html)."""
     if "AWS_LAMBDA_INITIALIZATION_TYPE" not in os.environ:
         return
-    with suppress(secrets.Unavailable):
-        secrets.read(secret_arn, "", now)
+    secrets.prefetch(secret_arn, now)
     with aws.finishing_within(LEDGER_SECONDS * aws.PATIENCE, leaving=0), suppress(BotoCoreError, ClientError):
         table.client.update_item(
             TableName=table.TABLE,

@@ -226,14 +226,28 @@ def test_a_first_webhook_finds_all_that_it_needs(cloud: Aws, order_id: str, wire
 
 
 @pytest.mark.usefixtures("on_lambda")
-@pytest.mark.parametrize("operation", [SECRETS, UPDATE])
+@pytest.mark.parametrize(("operation", "tries"), [(SECRETS, 1), (UPDATE, 2)])
 def test_an_outage_of_the_init_phase_is_none_of_the_webhook(
-    cloud: Aws, order_id: str, wire: list[str], operation: str
+    cloud: Aws, order_id: str, wire: list[str], capsys: pytest.CaptureFixture[str], operation: str, tries: int
 ) -> None:
-    """What fails while a function begins is tried again where it is needed."""
+    """What fails while a function begins is tried again where it is needed, and wakes nobody."""
     with down(operation):
         warm_up(webhook.WEBHOOK_SECRETS_ARN, datetime.now(UTC))
-    assert wire.count(operation) == 2
+    assert wire.count(operation) == tries
+    assert deliver(paid(order_id)) == "settled"
+    assert "NeedsAttention" not in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("on_lambda")
+@pytest.mark.parametrize("before", [None, "changeme"])
+def test_a_secret_that_comes_after_the_init_phase_is_found(
+    cloud: Aws, order_id: str, wire: list[str], before: str | None
+) -> None:
+    """A stack whose secret is stored a moment after a function has begun settles the first webhook."""
+    cloud.secrets.delete_secret(SecretId="sandbox-WebhookSecrets", ForceDeleteWithoutRecovery=True)
+    cloud.secrets.create_secret(Name="sandbox-WebhookSecrets", **({"SecretString": before} if before else {}))
+    warm_up(webhook.WEBHOOK_SECRETS_ARN, datetime.now(UTC))
+    cloud.put_secret("WebhookSecrets", SECRET)
     assert deliver(paid(order_id)) == "settled"
 
 
