@@ -23,7 +23,7 @@ class Sent:
     """That each part of its answer may take."""
 
     def __post_init__(self) -> None:
-        """What http.client would not send."""
+        """What outbound would not send."""
         if any(set("\r\n") & set(each.encode("latin-1").decode("latin-1")) for each in self.headers.values()):
             raise ValueError("Invalid header value")
 

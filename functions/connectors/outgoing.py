@@ -87,7 +87,7 @@ def _retry_after(headers: Mapping[str, str]) -> int | None:
         return int(told)
     try:
         left = parsedate_to_datetime(told) - parsedate_to_datetime(headers.get("Date", ""))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return max(0, int(left.total_seconds()))
 

@@ -1,6 +1,7 @@
 """HTTP requests that end: after so many seconds and so many bytes, whatever the other side does."""
 
 import logging
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from urllib3.exceptions import HTTPError
 CONNECT_SECONDS = 1
 _HEADERS = {"Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 """Where the caller names none."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 logging.getLogger("urllib3").setLevel(logging.ERROR)  # its warnings quote the address, and what came
 
@@ -55,6 +57,8 @@ def send(
         raise NotHttp
     sent = HTTPHeaderDict(_HEADERS)
     sent.update(headers or {})
+    if any(map(_CONTROL.search, sent.values())):  # http.client lets a folded line break pass
+        raise NotHttp
     timeout = Timeout(connect=CONNECT_SECONDS, read=seconds)
     # In a thread, because a socket's timeout starts anew with every packet: an answer that drips in has no end.
     call = ThreadPoolExecutor(max_workers=1)
@@ -70,4 +74,6 @@ def send(
 
 def _read(http: PoolManager, method: str, url: str, most: int, **options: Any) -> Answer:
     with http.urlopen(method, url, redirect=False, retries=False, preload_content=False, **options) as response:
+        if response.status < 200:  # http.client skips one kind of 1xx: what follows another is no next request's answer
+            raise HTTPError
         return Answer(response.status, response.headers, response.read(most, decode_content=True))

@@ -102,12 +102,26 @@ def test_attack_gzip_bomb() -> None:
         assert send(url).body == b"x" * MOST
 
 
-@pytest.mark.parametrize("value", ["a\r\nX-Other: b", "a\nb", "a\rb", "€", "\ud800"])
+@pytest.mark.parametrize(
+    "value", ["a\r\nX-Other: b", "a\r\n X-Other: b", "a\n\tb", "a\nb", "a\rb", "a\0b", "€", "\ud800"]
+)
 def test_attack_header_that_is_none(value: str) -> None:
     """A value that would begin another header, or has no bytes, is not sent."""
     with answering(OK + b"\r\nhi") as (url, got), pytest.raises(outbound.NotHttp):
         send(url, headers={"Authorization": value})
     assert got == []
+
+
+def test_attack_answer_before_the_answer() -> None:
+    """What is told ahead of an answer (103) is none, and the answer that follows it is not the next request's."""
+    early, late = b"HTTP/1.1 103 Early Hints\r\n\r\n", OK + b"\r\nhi"
+    http = outbound.session()
+    with answering(early + late) as (url, got):
+        with pytest.raises(outbound.NoAnswer):
+            outbound.send(http, "POST", url, 5, MOST, body=b"{}")
+        with pytest.raises(outbound.NoAnswer):  # nobody listens to a second connection
+            outbound.send(http, "POST", url, 1, MOST, body=b"{}")
+    assert len(got) == 1
 
 
 @pytest.mark.parametrize("path", ["/a b", "/a\r\nX-Other: b", "/é", "/\ud800"])

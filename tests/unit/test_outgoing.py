@@ -253,6 +253,7 @@ def test_answer_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"Retry-After": "1e9"}, None),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "9" * 400}, None),
+        ({"Retry-After": f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT", "Date": "Sat, 28 Nov 2026 10:00:00 GMT"}, None),
         ({}, None),
     ],
 )
