@@ -173,7 +173,7 @@ def _reconcile(run: Run, api_key: str, context: aws.Context, *, since: datetime 
 
 def _note_found(run: Run, findings: Findings) -> None:
     """Page by page, so that a run of ten thousand payments takes no more memory than one of a hundred, and that one
-    which is killed has noted what it found."""
+    which is killed has noted what it found, but for a page at most."""
     for payment_id, made_at in findings.found.items():
         run.unheard[payment_id] = timestamp(made_at)
         measure("PaymentToSettlement", datetime.now(UTC) - made_at)

@@ -7,6 +7,7 @@ Nothing else is in this process, so its processor time and its memory are the fu
 import json
 import math
 import os
+import resource
 import sys
 import time
 from collections import Counter
@@ -117,9 +118,11 @@ class Asked:
 
 
 def peak_memory() -> float:
-    """MB, of this process."""
+    """MB of a million bytes, of this process."""
+    if sys.platform != "linux":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     [peak] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
-    return int(peak.split()[1]) / 1e3
+    return int(peak.split()[1]) * 1024 / 1e6
 
 
 if __name__ == "__main__":

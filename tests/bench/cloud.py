@@ -1,12 +1,14 @@
 """AWS for execution environments that are measured: moto in this process, with the resources of a live stack that has
 every connector, the secrets that it cannot answer without, and orders that wait for their payment."""
 
+import base64
 import contextlib
 import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -51,26 +53,30 @@ class Caller:
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
         reader, writer = os.pipe()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the process
         self._process = subprocess.Popen(
             [*command, str(writer)],
-            env=environment, cwd=ROOT, pass_fds=[writer], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            env=environment, cwd=ROOT, pass_fds=[writer], stdin=subprocess.PIPE, stdout=self._log, text=True,
         )  # fmt: skip
         os.close(writer)
         self._answers = os.fdopen(reader)
 
     def tell(self, **call: Any) -> dict[str, Any]:
+        """Its answer, and how many bytes were `logged`."""
         assert self._process.stdin is not None
+        logged = os.fstat(self._log.fileno()).st_size
         self._process.stdin.write(json.dumps(call) + "\n")
         self._process.stdin.flush()
         if not (line := self._answers.readline()):
             raise RuntimeError(f"ended: {self._process.args}")
-        return json.loads(line)
+        return {**json.loads(line), "logged": os.fstat(self._log.fileno()).st_size - logged}
 
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait()
         self._answers.close()
+        self._log.close()
 
 
 class Cloud:
@@ -114,6 +120,14 @@ class Cloud:
         """All of its items, by key."""
         pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.table)
         return {item["pk"]["S"]: item for page in pages for item in page["Items"]}
+
+    def parked(self) -> list[str]:
+        """Bodies that wait in the parking queue."""
+        sqs, bodies = aws.client("sqs", self.url), []
+        queue = self.functions["webhook"].environment["PARKING_URL"]
+        while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
+            bodies += [base64.b64decode(json.loads(message["Body"])["body"]).decode() for message in messages]
+        return bodies
 
     def _opened(self) -> str:
         """By the ledger's own code, in a process of its own."""

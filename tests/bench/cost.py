@@ -27,16 +27,19 @@ LOG_GB, STORED_GB = 0.50, 0.45
 SNAPSHOT_GB_SECOND, RESTORED_GB = 0.0000015046, 0.0001397998  # aws.amazon.com/lambda/pricing
 
 OUR_WRITE_UNITS, OUR_LOG_BYTES = 4, 1_400
-"""Of a settlement: three for an order with its raw body of 1 to 2 kB, one for its place in the index of the pending."""
+"""Of a settlement: three for an order with its raw body of 1 to 2 kB, one for its place in the index of the pending;
+README's bytes for each of an order's calls, access log and all."""
+LAMBDA_LOG_BYTES = 350
+"""START, END and REPORT, which Lambda writes around each invocation; what a webhook logs itself is measured."""
 
 TEXT = """\
 ## Cost
 
 **A model, not a measurement**: list prices of us-east-1 in US dollars, without the free tier, and CPU as measured
-above. A function of M MB has [M / {processor:,} of a processor][memory], so CPU takes {processor:,} / M times as long,
-in the init phase, too. Assumed: DynamoDB answers after {dynamodb} ms, Secrets Manager after {secrets}, and {cold:.0%}
-of the webhooks meet a cold start, [which is billed][init]. What a month costs without an order, and what metrics cost,
-says the [README](../README.md#cost).
+above. A function of M MB has [M / {processor:,} of a processor][memory], so that CPU takes {processor:,} / M times as
+long; the init phase has a whole one, and a cold start is nearly all init phase. Assumed: DynamoDB answers after
+{dynamodb} ms, Secrets Manager after {secrets} ms, and {cold:.0%} of the webhooks meet a cold start, [which is
+billed][init]. What a month costs without an order, and what metrics cost, says the [README](../README.md#cost).
 
 A million webhooks by {ours} at {default} MB, with {warm:.2f} ms of CPU warm and {start:.0f} ms cold:
 
@@ -46,11 +49,12 @@ The same by others and at other sizes:
 
 {beside}
 
-Idempotency by a table of its own is two writes more, a secret that is fetched in the handler a call for each webhook.
-What {ours} pays more for is the raw body, the index and the log: what nothing is lost by.
+Idempotency by a table of its own is two writes more; a secret that no cache keeps would be a call for each webhook,
+5.00 $. What {ours} pays more for is the raw body and the index: what nothing is lost by.
 
-A million orders at {default} MB: for each a checkout (a second, of waiting for Pocketsflow), a webhook, four looks at
-the status ({status} ms each) and three calls of `relay` ({relay:.2f} ms of CPU in all, {relay_waits} ms of waiting):
+A million orders at {default} MB, all of them warm: for each a checkout (a second, of waiting for Pocketsflow), a
+webhook, four looks at the status ({status} ms each) and three calls of `relay` ({relay:.2f} ms of CPU in all, as
+measured in full batches, and {relay_waits} ms of waiting); checkout and status are assumed to take as long at any size:
 
 {order}
 
@@ -92,7 +96,7 @@ class Line(NamedTuple):
 
 def section(webhooks: Sequence[Webhook], relay: float) -> Section:
     """The first of the webhooks is ours. `relay`: milliseconds of CPU an order."""
-    ours, gb, cold_ms = webhooks[0], DEFAULT / 1024, billed(webhooks[0].cold, _waits(webhooks[0]), DEFAULT)
+    ours, gb, cold_ms = webhooks[0], DEFAULT / 1024, billed(webhooks[0].cold, _waits(webhooks[0]), PROCESSOR_MB)
     others = [f"{total(orders(ours, relay, memory)):.2f} $ at {memory:,} MB" for memory in MEMORY if memory != DEFAULT]
     text = TEXT.format(
         processor=PROCESSOR_MB,
@@ -129,6 +133,11 @@ def section(webhooks: Sequence[Webhook], relay: float) -> Section:
     return Section(text, panels=[Panel(f"A million webhooks at {DEFAULT} MB", "$", bars)])
 
 
+def unknown(why: Sequence[str]) -> Section:
+    """Without what the emulator measures there is nothing to reckon with."""
+    return Section("## Cost\n\n" + "\n".join(why) + "\n")
+
+
 def billed(cpu: float, waits: float, memory: int) -> int:
     """Milliseconds of an invocation, as Lambda bills them."""
     return math.ceil(cpu * max(1, PROCESSOR_MB / memory) + waits)
@@ -136,7 +145,8 @@ def billed(cpu: float, waits: float, memory: int) -> int:
 
 def deliveries(webhook: Webhook, memory: int) -> list[Line]:
     """A million, received by that webhook."""
-    warm, cold = (billed(cpu, _waits(webhook), memory) for cpu in (webhook.warm, webhook.cold))
+    warm = billed(webhook.warm, _waits(webhook), memory)
+    cold = billed(webhook.cold, _waits(webhook), PROCESSOR_MB)
     return [
         _times("HTTP API", MILLION, API),
         _times("Lambda, requests", MILLION, INVOCATION),

@@ -14,12 +14,22 @@ class Scale(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A bound, and what was measured; for people, never asserted."""
+    """A bound, and what was measured, once or in each round: its median counts. For people, never asserted."""
 
     what: str
     bound: float
-    measured: float
+    measured: Sequence[float]
     unit: str = "×"
+
+    def row(self) -> tuple[str, ...]:
+        median = statistics.median(self.measured)
+        told = spread(self.measured, 3) if len(self.measured) > 1 else f"{median:.3g}"
+        return (
+            self.what,
+            f"≤ {self.bound:g} {self.unit}".rstrip(),
+            told,
+            "holds" if median <= self.bound else "**missed**",
+        )
 
 
 class Panel(NamedTuple):

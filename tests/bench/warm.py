@@ -36,7 +36,7 @@ order, under a condition, by a boto3 client in the same process. AWS is moto in 
 keeps connections as AWS does: its CPU is not counted, its time on the clock is, which is most of it. Requests are
 counted in front of it, for all calls. Every process has its
 turn in every round, of which there are {rounds}, after {warm_up} that are not counted. A signature that fails has the
-webhook look for a new secret, once a minute.{node}
+webhook look for a new secret, once a minute. (a) verifies nothing and writes whatever comes.{node}
 
 {table}
 """
@@ -50,6 +50,8 @@ class Call(NamedTuple):
     dynamodb: int
     secrets: int
     others: int
+    logged: int
+    """Bytes."""
 
 
 Figures = Mapping[str, Mapping[str, Sequence[Call]]]
@@ -74,7 +76,7 @@ def measure(scale: Scale) -> Figures:
                 if number >= warm_up:
                     sent = wire.take()
                     by_service = sent[DYNAMODB], sent[SECRETS], sent.total() - sent[DYNAMODB] - sent[SECRETS]
-                    figures[name][call].append(Call(told["cpu"], told["wall"], *by_service))
+                    figures[name][call].append(Call(told["cpu"], told["wall"], *by_service, told["logged"]))
     return figures
 
 
@@ -84,7 +86,7 @@ def section(figures: Figures) -> Section:
         rows += [_row(name, call, each, _base(figures, name)) for call, each in calls.items() if call != UPDATE]
     ours = figures[OURS]
     base = [call.cpu for call in ours[UPDATE]]
-    first, forged = (statistics.median(ratios([c.cpu for c in ours[call]], base)) for call in (FIRST, FORGED))
+    first, forged = (ratios([c.cpu for c in ours[call]], base) for call in (FIRST, FORGED))
     return Section(
         TEXT.format(
             rounds=len(base),
@@ -110,8 +112,8 @@ def section(figures: Figures) -> Section:
                 target
                 for call, bound in ((FIRST, 1), (DUPLICATE, 1), (FORGED, 0))
                 for target in (
-                    Target(f"{OURS}, warm, {call}, to DynamoDB", bound, _sent(ours[call], "dynamodb"), "requests"),
-                    Target(f"{OURS}, warm, {call}, to others", 0, _sent(ours[call], "secrets", "others"), "requests"),
+                    Target(f"{OURS}, warm, {call}, to DynamoDB", bound, [_sent(ours[call], "dynamodb")], "requests"),
+                    Target(f"{OURS}, warm, {call}, to others", 0, [_sent(ours[call], "secrets", "others")], "requests"),
                 )
             ),
             Target(f"{OURS}, warm, CPU of a {FORGED} / `update_item`", 0.3, forged),
@@ -147,9 +149,9 @@ def _processes(here: cloud.Cloud) -> Iterator[tuple[str, Sequence[str], Mapping[
     for name, module in baselines.PYTHON.items():
         yield name, (*python, module), here.environment_of_baseline()
     if node := baselines.node():
-        module = baselines.NODE[baselines.WRITTEN]
-        command = (node, str(baselines.EXPRESS / "caller.mjs"), str(module))
-        yield baselines.WRITTEN, command, here.environment_of_baseline()
+        for name, module in baselines.NODE.items():
+            command = (node, str(baselines.EXPRESS / "caller.mjs"), str(module))
+            yield name, command, here.environment_of_baseline()
 
 
 def _orders(callers: Mapping[str, Caller], each: int) -> dict[str, list[str]]:
@@ -193,6 +195,7 @@ def _row(name: str, call: str, every: Sequence[Call], base: Sequence[Call]) -> t
     )
 
 
-def _sent(calls: Sequence[Call], *services: str) -> float:
-    """Requests of a call: the median."""
-    return statistics.median(sum(getattr(call, service) for service in services) for call in calls)
+def _sent(calls: Sequence[Call], *services: str) -> int:
+    """Requests of a call, at most, in 95 of a hundred: the look for a new secret, once a minute, is not of them."""
+    most = sorted(sum(getattr(call, service) for service in services) for call in calls)
+    return most[len(most) * 95 // 100 - 1]

@@ -19,9 +19,12 @@ TARGETS = {
     "`webhook`, import and init, CPU / (a)": "≤ 1 ×",
     "`webhook`, import and init, CPU / (b)": "≤ 0.6 ×",
     "`webhook`, cold in the emulator, wall clock / (b)": "≤ 0.7 ×",
+    "`webhook`, cold in the emulator, wall clock / (b), with byte code": "≤ 0.7 ×",
     "`webhook`, warm, CPU of a first delivery / `update_item`": "≤ 1.25 ×",
     "`webhook`, warm, first delivery, to DynamoDB": "≤ 1 requests",
+    "`webhook`, warm, first delivery, to others": "≤ 0 requests",
     "`webhook`, warm, duplicate, to DynamoDB": "≤ 1 requests",
+    "`webhook`, warm, duplicate, to others": "≤ 0 requests",
     "`webhook`, warm, bad signature, to DynamoDB": "≤ 0 requests",
     "`webhook`, warm, CPU of a bad signature / `update_item`": "≤ 0.3 ×",
     "`checkout`, import and init, CPU / as usual": "≤ 0.7 ×",
@@ -30,6 +33,9 @@ TARGETS = {
     "`webhook`, memory / (a)": "≤ 1.15 ×",
     "reconcile of 10,000 missed orders / the rate limit alone": "≤ 1.1 ×",
     "memory of `reconcile`, 10,000 orders / 1,000": "≤ 1.1 ×",
+    "memory of `relay`, 10,000 orders / 1,000": "≤ 1.1 ×",
+    "500 webhooks at once, not answered 200 in time": "≤ 0",
+    "500 webhooks at once, lost or counted twice": "≤ 0",
 }
 """With their bounds."""
 
@@ -89,7 +95,7 @@ def test_every_process_has_its_row(report: str) -> None:
 def test_every_way_of_a_delivery_has_its_row(report: str) -> None:
     """First delivery, duplicate and bad signature, here and at the baselines; (a) looks at no signature."""
     ways = ("first delivery", "duplicate", "bad signature")
-    all_ways = ["`webhook`", baselines.POWERTOOLS, baselines.SAMPLE, *([baselines.WRITTEN] if baselines.node() else [])]
+    all_ways = ["`webhook`", baselines.POWERTOOLS, baselines.SAMPLE, *(baselines.NODE if baselines.node() else [])]
     expected = {("bare `update_item`", ""), (baselines.BARE, "first delivery"), *product(all_ways, ways)}
     assert {(name, way) for name, way, *_ in rows(report, "Warm webhook")} == expected
 

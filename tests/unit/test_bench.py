@@ -3,6 +3,7 @@
 import math
 import re
 import socket
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import reconcile
 from payments import pocketsflow, provider
 from sandbox.servers import HOST
 from sandbox.template import ROOT
-from tests.bench import backlog, chart, cost, endpoint
-from tests.bench.report import Panel
+from tests.bench import backlog, baselines, burst, chart, cold, cost, endpoint, warm
+from tests.bench.artifacts import Artifacts
+from tests.bench.report import Panel, Section, Target, ratios
 from tests.conftest import template
 from tests.simulation.figures import requests_a_day
 
@@ -22,6 +24,95 @@ README = (ROOT / "README.md").read_text()
 SCALING = (ROOT / "tests/bench/scaling.md").read_text()
 OURS = cost.Webhook("`webhook`", 1.6, 320, write_units=cost.OUR_WRITE_UNITS, logged=cost.OUR_LOG_BYTES)
 WEBHOOKS = [OURS, cost.Webhook("(b) Powertools", 5, 600, 3, 0, 3), cost.Webhook("(c) AWS's sample", 4, 330, 1, 1)]
+
+
+# --- Targets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("measured", "told", "said"),
+    [
+        ([1.0], "1", "holds"),
+        ([1.25], "1.25", "holds"),
+        ([1.26], "1.26", "**missed**"),
+        ([1.0, 1.2, 9.0], "1.200 (1.040–7.440)", "holds"),  # the median counts
+        ([1.0, 1.3, 1.4], "1.300 (1.060–1.380)", "**missed**"),
+    ],
+)
+def test_a_target_holds_up_to_its_bound(measured: list[float], told: str, said: str) -> None:
+    """What is more is missed, and is called so."""
+    assert Target("CPU", 1.25, measured).row() == ("CPU", "≤ 1.25 ×", told, said)
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    """A busy moment meets both, and is in neither figure."""
+    assert ratios([2, 20], [1, 10]) == [2, 2]
+
+
+def measured(section: Section) -> dict[str, float]:
+    """Each target's median."""
+    return {target.what: statistics.median(target.measured) for target in section.targets}
+
+
+def test_import_is_compared_with_the_baseline_that_is_named() -> None:
+    """(a) for one target, (b) for another, and as it is usually written for the checkout."""
+    cpu = {
+        "`webhook`": 90, "`checkout`": 80, baselines.BARE: 100, baselines.POWERTOOLS: 180,
+        baselines.SAMPLE: 140, baselines.CHECKOUT: 160, baselines.WRITTEN: 45, baselines.BUNDLED: 30,
+    }  # fmt: skip
+    section = cold.section({name: [cold.Start(each, 1), cold.Start(2 * each, 1)] for name, each in cpu.items()})
+    assert measured(section) == pytest.approx(
+        {
+            "`webhook`, import and init, CPU / (a)": 0.9,
+            "`webhook`, import and init, CPU / (b)": 0.5,
+            "`checkout`, import and init, CPU / as usual": 0.5,
+        }
+    )
+    assert "2.00 (2.00–2.00) × (d) Express and 3.00 (3.00–3.00) × (d) Express, bundled" in section.text
+
+
+def test_a_warm_call_is_compared_with_the_bare_call_of_its_process() -> None:
+    """CPU by ratio; of requests the most that 95 calls in a hundred make."""
+
+    def calls(cpu: float, dynamodb: int, secrets: int = 0) -> list[warm.Call]:
+        return [warm.Call(cpu, 1, dynamodb, secrets, 0, 0) for _ in range(100)]
+
+    looks = [*calls(0.3, 0)[:95], *calls(0.3, 0, secrets=1)[:5]]
+    ours = {warm.UPDATE: calls(1, 1), warm.FIRST: calls(1.2, 1), warm.DUPLICATE: calls(1.3, 2), warm.FORGED: looks}
+    theirs = {warm.UPDATE: calls(2, 1), warm.FIRST: calls(5, 3)}
+    section = warm.section({warm.OURS: ours, baselines.POWERTOOLS: theirs})
+    name = warm.OURS
+    assert measured(section) == pytest.approx(
+        {
+            f"{name}, warm, CPU of a first delivery / `update_item`": 1.2,
+            f"{name}, warm, first delivery, to DynamoDB": 1,
+            f"{name}, warm, first delivery, to others": 0,
+            f"{name}, warm, duplicate, to DynamoDB": 2,
+            f"{name}, warm, duplicate, to others": 0,
+            f"{name}, warm, bad signature, to DynamoDB": 0,
+            f"{name}, warm, bad signature, to others": 0,
+            f"{name}, warm, CPU of a bad signature / `update_item`": 0.3,
+        }
+    )
+    assert "| (b) Powertools | first delivery | 5.00 (5.00–5.00) | 2.50 (2.50–2.50) |" in section.text
+
+
+def test_a_burst_that_is_not_answered_is_told() -> None:
+    """Refusals, late answers and none at all are not in time; what is lost or counted twice is its own target."""
+    good, late, refused = (
+        burst.Answer(200, 1.0, "settled"), burst.Answer(200, 5.1, "settled"),
+        burst.Answer(500, 1.0, "ledger_unavailable"),
+    )  # fmt: skip
+    waves = {
+        burst.WAVES[0]: burst.Wave([good, late, refused], 2, 1, 0, 2.0, 1.0, 1.0),
+        burst.WAVES[1]: burst.Wave([], 5, 0, 2, 2.0, 1.0, 1.0),
+    }
+    section = burst.section(burst.Figures(Artifacts({}), waves, 50))
+    assert measured(section) == {
+        "5 webhooks at once, not answered 200 in time": 5,
+        "5 webhooks at once, lost or counted twice": 3,
+    }
+    assert "| 5, different | 1 |" in section.text
 
 
 # --- Cost -------------------------------------------------------------------------------------------------------------
@@ -86,9 +177,9 @@ def figures(orders: int, floor: int, seconds: float) -> backlog.Figures:
 def test_a_backlog_is_compared_with_the_rate_limit() -> None:
     """Ten thousand orders are on a hundred pages: three full minutes until the last may be asked for."""
     section = backlog.section(figures(10_000, 183, 201.3))
-    assert [target.measured for target in section.targets] == pytest.approx([1.1, 1.1, 1.0])
+    assert [each for target in section.targets for each in target.measured] == pytest.approx([1.1, 1.1, 1.0])
     assert "(⌈100 / 25⌉ − 1) × 61 = 183 seconds" in section.text
-    assert [panel.bars for panel in section.panels] == [{"rate limit alone": 183.0, "reconcile": 201.3}]
+    assert [panel.bars for panel in section.panels] == [{"its share of the rate limit alone": 183.0, "reconcile": 201.3}]
 
 
 def test_a_backlog_that_no_limit_holds_up_has_no_such_ratio() -> None:
