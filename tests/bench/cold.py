@@ -22,8 +22,9 @@ TEXT = """\
 
 A fresh process imports a function's module with the environment of `template.yaml` and byte code present, and ends:
 Lambda's init phase without Lambda, and without the two requests by which `webhook` and `checkout` read their secret and
-connect to the ledger there (`functions/payments/warm_up.py`), which others make in their first invocation; the cold
-starts below have both. "{checkout}" is Powertools' event handler, requests and boto3. {rounds} rounds. {beside_node}
+connect to the ledger there (`functions/payments/warm_up.py`), and others in their first invocation: the cold starts
+below, from the first event to its answer, have them all. "{checkout}" is Powertools' event handler, requests and boto3.
+{rounds} rounds. {beside_node}
 
 {table}
 """

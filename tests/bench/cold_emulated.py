@@ -259,6 +259,8 @@ def _least_events(cloud: Cloud) -> dict[str, Least]:
         "reconcile": Least("its schedule's, before there is an API key", lambda: {"walk": "recent"}, "no_api_key"),
         "retain": Least("its schedule's, on most days", dict, '"outcome": "done"'),
         "preflight": Least(
-            "a new stack", lambda: {**told, "ResponseURL": f"{cloud.url}/{cloud.bucket}/answer"}, "null"
+            "a new stack",
+            lambda: {**told, "ResponseURL": f"{cloud.url}/{cloud.bucket}/answers/{next(references)}"},
+            "null",
         ),
     }

@@ -129,8 +129,9 @@ class Environment:
         variables = {
             "PATH": os.environ["PATH"],
             **environment,
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }  # root may write anywhere
+            "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+            "PYTHONDONTWRITEBYTECODE": "1",  # root may write anywhere
+        }
         variables.pop("PYTHONPATH", None)  # to other modules than the artifact's
         # Also the end of this process by force ends it, and its end the runtime's, which has nothing left to ask.
         bound = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()

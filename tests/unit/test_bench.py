@@ -179,7 +179,9 @@ def test_a_backlog_is_compared_with_the_rate_limit() -> None:
     section = backlog.section(figures(10_000, 183, 201.3))
     assert [each for target in section.targets for each in target.measured] == pytest.approx([1.1, 1.1, 1.0])
     assert "(⌈100 / 25⌉ − 1) × 61 = 183 seconds" in section.text
-    assert [panel.bars for panel in section.panels] == [{"its share of the rate limit alone": 183.0, "reconcile": 201.3}]
+    assert [panel.bars for panel in section.panels] == [
+        {"its share of the rate limit alone": 183.0, "reconcile": 201.3}
+    ]
 
 
 def test_a_backlog_that_no_limit_holds_up_has_no_such_ratio() -> None:

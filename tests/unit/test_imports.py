@@ -65,13 +65,12 @@ def imported(module: str) -> frozenset[str]:
 
 
 def listed(module: str) -> set[str]:
-    """The names that imports.json keeps: ours and other people's, no private ones. Not the standard library's, which
-    differ from one Python to the next."""
+    """The names that imports.json keeps: no private ones, and of the standard library's packages only the first."""
     kept = set()
     for name in imported(module):
         package, *_ = parts = name.split(".")
-        parts = parts[: LEVELS.get(package, 2)]
-        if package not in sys.stdlib_module_names and not any(part.startswith("_") for part in parts):
+        parts = parts[: 1 if package in sys.stdlib_module_names else LEVELS.get(package, 2)]
+        if not any(part.startswith("_") for part in parts):
             kept.add(".".join(parts))
     return kept
 
@@ -83,9 +82,10 @@ def test_these_are_all_functions() -> None:
 
 @pytest.mark.parametrize("module", FUNCTIONS)
 def test_a_function_imports_what_is_listed(module: str) -> None:
-    """No more and no less than the modules that imports.json lists for it."""
+    """No more and no less than the modules that imports.json lists for it; which of its own modules Python has
+    imported before differs from one version to the next."""
     known = {name for name, functions in json.loads(IMPORTS.read_text()).items() if module in functions.split()}
-    new, gone = sorted(listed(module) - known), sorted(known - listed(module))
+    new, gone = sorted(listed(module) - known), sorted(known - listed(module) - sys.stdlib_module_names)
     assert not new + gone, (
         f"{module} now imports {new} and no longer {gone}."
         " If that is meant, run `.venv/bin/python -m tests.unit.test_imports` and commit tests/unit/imports.json;"
@@ -104,7 +104,7 @@ def test_the_webhook_does_without(never: str) -> None:
 def test_nothing_is_imported_that_lambda_does_not_have(module: str) -> None:
     """What lies beside the tests only, however optional, is not part of what they test or measure."""
     locked = re.findall(r"^([\w-]+)==", (ROOT / "functions/requirements.txt").read_text(), re.MULTILINE)
-    there = OURS | WITH_BOTO3 | {name.replace("-", "_") for name in locked}
+    there = OURS | WITH_BOTO3 | sys.stdlib_module_names | {name.replace("-", "_") for name in locked}
     assert {name.partition(".")[0] for name in listed(module)} <= there
 
 
