@@ -86,7 +86,8 @@ def _serve(addresses: Addresses, arguments: argparse.Namespace, stopped: threadi
         "\nCtrl-C ends everything.",
         flush=True,
     )
-    stopped.wait()
+    while not stopped.wait(1):  # what another thread was interrupted by is heard when this one wakes
+        pass
     return 0
 
 
