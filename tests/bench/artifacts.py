@@ -22,8 +22,9 @@ from typing import NamedTuple
 
 from sandbox.template import ROOT
 from tests.bench import baselines, emulator
+from tests.bench.report import OURS
 
-OURS, OURS_WITHOUT = "`webhook`", "`webhook`, no byte code"
+OURS_WITHOUT = f"{OURS}, no byte code"
 POWERTOOLS_WITH = "(b), with byte code"
 PACKAGES = {
     baselines.POWERTOOLS: ("aws-lambda-powertools", "jmespath", "typing-extensions"),

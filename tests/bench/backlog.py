@@ -8,14 +8,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sandbox.template import ROOT
+from tests.bench.cost import DEFAULT, PROCESSOR_MB
 from tests.bench.report import Panel, Scale, Section, Target, table
 
 FEWER = 10
 """So many times fewer orders has the other run, whose memory is compared."""
-MEMORY, CPU_MB = 512, 1769
-"""MB of a function by default, and those that have one processor to themselves
-(docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html)."""
-
 TEXT = """\
 ## Reconcile and relay
 
@@ -118,12 +115,12 @@ def section(figures: Figures) -> Section:
             *(_row("relay", number, each, "0") for number, each in figures.relayed.items()),
         ),
         floor=_floor(orders, all_missed),
-        memory=MEMORY,
-        share=MEMORY / CPU_MB,
+        memory=DEFAULT,
+        share=DEFAULT / PROCESSOR_MB,
         cpu=cpu,
-        cpu_there=cpu * CPU_MB / MEMORY,
+        cpu_there=cpu * PROCESSOR_MB / DEFAULT,
         burst=burst,
-        burst_seconds=burst * cpu / 1000 * CPU_MB / MEMORY,
+        burst_seconds=burst * cpu / 1000 * PROCESSOR_MB / DEFAULT,
         per_minute=all_missed.per_minute,
         window=all_missed.window,
         timeout=all_missed.timeout,

@@ -26,7 +26,6 @@ from tests.payloads import SECRET
 
 AT_ONCE = 25
 """Items of one BatchWriteItem."""
-IDEMPOTENCY_TABLE = "idempotency"
 DYNAMODB, SECRETS = "DynamoDB_20120810", "secretsmanager"
 """As the header names them."""
 
@@ -101,8 +100,7 @@ class Cloud:
     def environment_of_baseline(self) -> dict[str, str]:
         webhook = self.functions["webhook"]
         told = {name: webhook.environment[name] for name in ("TABLE_NAME", "WEBHOOK_SECRETS_ARN")}
-        there = baselines.environment(webhook, told | {"IDEMPOTENCY_TABLE": IDEMPOTENCY_TABLE})
-        return {**there, "AWS_ENDPOINT_URL": self.url}
+        return {**baselines.environment(webhook, told), "AWS_ENDPOINT_URL": self.url}
 
     def orders(self, number: int) -> list[str]:
         """Ids of new ones: as a checkout has opened the first, but for their ids."""
@@ -160,7 +158,7 @@ def _fill(declared: Template, url: str) -> None:
     for stack, name, value in ((declared, "WebhookSecrets", SECRET), (shopify, "ConnectorSecret", CLIENT_SECRET)):
         secrets.put_secret_value(SecretId=stack.references[name]["Ref"], SecretString=value)
     aws.client("dynamodb", url).create_table(
-        TableName=IDEMPOTENCY_TABLE,
+        TableName=baselines.IDEMPOTENCY_TABLE,
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
         AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
         BillingMode="PAY_PER_REQUEST",

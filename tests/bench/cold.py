@@ -11,7 +11,7 @@ from typing import NamedTuple
 from sandbox.template import ROOT
 from sandbox.worker import lambda_environment
 from tests.bench import baselines
-from tests.bench.report import Panel, Scale, Section, Target, ratios, spread, table
+from tests.bench.report import OURS, Panel, Scale, Section, Target, bars, ratios, spread, table
 from tests.conftest import CONNECTORS, template
 
 IMPORT = "import sys; sys.modules['simplejson'] = None; import {}"
@@ -75,7 +75,7 @@ def section(starts: Starts) -> Section:
         return ratios(cpu[name], cpu[of])
 
     there = [name for name in baselines.NODE if name in starts]
-    beside_node = " and ".join(f"{spread(beside('`webhook`', name), 2)} × {name}" for name in there)
+    beside_node = " and ".join(f"{spread(beside(OURS, name), 2)} × {name}" for name in there)
     return Section(
         TEXT.format(
             checkout=baselines.CHECKOUT,
@@ -84,15 +84,15 @@ def section(starts: Starts) -> Section:
             table=table(("process", "CPU, ms", "CPU / (a)", "wall clock, ms"), *rows),
         ),
         targets=(
-            Target("`webhook`, import and init, CPU / (a)", 1.0, beside("`webhook`", baselines.BARE)),
-            Target("`webhook`, import and init, CPU / (b)", 0.6, beside("`webhook`", baselines.POWERTOOLS)),
+            Target(f"{OURS}, import and init, CPU / (a)", 1.0, beside(OURS, baselines.BARE)),
+            Target(f"{OURS}, import and init, CPU / (b)", 0.6, beside(OURS, baselines.POWERTOOLS)),
             Target("`checkout`, import and init, CPU / as usual", 0.7, beside("`checkout`", baselines.CHECKOUT)),
         ),
         panels=(
             Panel(
                 "Import and init, CPU",
                 "ms",
-                {name.strip("`"): statistics.median(cpu[name]) for name in ("`webhook`", *baselines.PYTHON, *there)},
+                bars({name: statistics.median(cpu[name]) for name in (OURS, *baselines.PYTHON, *there)}),
             ),
         ),
     )

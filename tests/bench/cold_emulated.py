@@ -15,7 +15,7 @@ from tests.bench.cloud import Cloud, running
 from tests.bench.cold import in_turns
 from tests.bench.deliveries import payment
 from tests.bench.emulator import Environment
-from tests.bench.report import Panel, Scale, Section, Target, ratios, spread, table
+from tests.bench.report import Panel, Scale, Section, Target, bars, ratios, spread, table
 from tests.payloads import create_key, http_event
 
 FURTHER, FURTHER_ROUNDS = 200, 3
@@ -191,20 +191,15 @@ def section(figures: Figures) -> Section:
             Panel(
                 "Cold start in the emulator, wall clock",
                 "ms",
-                _bars({n: statistics.median(w) for n, w in walls.items()}),
+                bars({n: statistics.median(w) for n, w in walls.items()}),
             ),
-            Panel("Memory, at most", "MB", _bars(later)),
+            Panel("Memory, at most", "MB", bars(later)),
         ),
     )
 
 
 def _memory(starts: Sequence[Start]) -> float:
     return statistics.median(start.memory for start in starts) / MB
-
-
-def _bars(values: Mapping[str, float]) -> dict[str, float]:
-    """Names without what Markdown alone understands."""
-    return {name.replace("`", ""): value for name, value in values.items()}
 
 
 def _webhook(name: str, cloud: Cloud, artifacts: Artifacts) -> Program:

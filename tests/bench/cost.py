@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tests.bench.report import Panel, Section, table
+from tests.bench.report import Panel, Section, bars, table
 
 MEMORY = (256, 512, 1024)
 """MB. DEFAULT is the template's."""
@@ -129,8 +129,8 @@ def section(webhooks: Sequence[Webhook], relay: float) -> Section:
         cold_start=cold_ms / 1000 * gb * GB_SECOND,
         as_long=RESTORED_GB / GB_SECOND,
     )
-    bars = {webhook.name.strip("`"): total(deliveries(webhook, DEFAULT)) for webhook in webhooks}
-    return Section(text, panels=[Panel(f"A million webhooks at {DEFAULT} MB", "$", bars)])
+    sums = bars({webhook.name: total(deliveries(webhook, DEFAULT)) for webhook in webhooks})
+    return Section(text, panels=[Panel(f"A million webhooks at {DEFAULT} MB", "$", sums)])
 
 
 def unknown(why: Sequence[str]) -> Section:

@@ -4,6 +4,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+OURS = "`webhook`"
+
 
 class Scale(NamedTuple):
     """How much is measured: starts of each process, webhooks in a burst, orders to reconcile and to relay."""
@@ -57,6 +59,11 @@ def spread(values: Sequence[float], digits: int) -> str:
 def ratios(values: Sequence[float], of: Sequence[float]) -> list[float]:
     """Round by round, so that what else the machine is doing cancels out."""
     return [value / base for value, base in zip(values, of, strict=True)]
+
+
+def bars(values: Mapping[str, float]) -> dict[str, float]:
+    """Of a panel, which knows nothing of Markdown: names without its marks."""
+    return {name.replace("`", ""): value for name, value in values.items()}
 
 
 def table(*rows: Sequence[object]) -> str:

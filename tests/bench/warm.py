@@ -11,12 +11,11 @@ from tests.bench import baselines, cloud
 from tests.bench.cloud import DYNAMODB, SECRETS, Caller, Wire
 from tests.bench.cold import in_turns
 from tests.bench.deliveries import payment
-from tests.bench.report import Panel, Scale, Section, Target, ratios, spread, table
+from tests.bench.report import OURS, Panel, Scale, Section, Target, bars, ratios, spread, table
 
 ROUNDS = 10
 """For each cold one: a call takes a fraction of a start."""
 
-OURS = "`webhook`"
 UPDATE = "bare `update_item`"
 FIRST, DUPLICATE, FORGED = "first delivery", "duplicate", "bad signature"
 CALLS = (UPDATE, FIRST, DUPLICATE, FORGED)
@@ -122,13 +121,12 @@ def section(figures: Figures) -> Section:
             Panel(
                 "First delivery, warm, CPU",
                 "ms",
-                {
-                    UPDATE.replace("`", ""): statistics.median(base),
-                    **{
-                        name.strip("`"): statistics.median(call.cpu for call in calls[FIRST])
-                        for name, calls in figures.items()
-                    },
-                },
+                bars(
+                    {
+                        UPDATE: statistics.median(base),
+                        **{n: statistics.median(call.cpu for call in calls[FIRST]) for n, calls in figures.items()},
+                    }
+                ),
             ),
         ),
     )

@@ -31,6 +31,7 @@ CHECKOUT, CHECKOUT_MODULE = "checkout as usual", "resolver_checkout"
 WRITTEN, BUNDLED = "(d) Express", "(d) Express, bundled"
 NODE = {WRITTEN: EXPRESS / "app.mjs", BUNDLED: EXPRESS / "node_modules/.bundle/app.cjs"}
 
+IDEMPOTENCY_TABLE = "idempotency"
 NODE_MISSING = "Node or its modules are not here: (d) is left out."
 
 
@@ -44,7 +45,7 @@ def environment(function: Function, variables: Mapping[str, str] | None = None) 
     nothing."""
     told = {
         "TABLE_NAME": "orders",
-        "IDEMPOTENCY_TABLE": "idempotency",
+        "IDEMPOTENCY_TABLE": IDEMPOTENCY_TABLE,
         "WEBHOOK_SECRETS_ARN": "webhook-secret",
         "WEBHOOK_SECRET": SECRET,
         "POCKETSFLOW_API": "http://127.0.0.1:9",
